@@ -1,0 +1,51 @@
+# Every verb works on a fresh machine with make and a Python 3.11+ that has venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check lint types vectors fmt dev bench-quick clean
+
+demo: $(VENV)/installed
+	@$(BIN)/rexecd demo
+
+test: $(VENV)/developed
+	$(BIN)/python -m pytest -n 2 $(PYTEST)
+
+check: lint types vectors test
+
+lint: $(VENV)/developed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/developed
+	$(BIN)/mypy
+
+# The checked-in protocol vectors are exactly what their builder makes.
+vectors: $(VENV)/developed
+	$(BIN)/python tests/vectors/build.py --check
+
+fmt: $(VENV)/developed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+dev: $(VENV)/developed
+
+bench-quick: $(VENV)/installed
+	$(BIN)/python benchmarks/quick.py
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	    { echo "make: $(PYTHON) is not a Python 3.11 or newer; on Debian: apt install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	    { rm -rf $(VENV); echo "make: this Python cannot make a virtual environment; on Debian: apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/developed: $(VENV)/bin/python pyproject.toml
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

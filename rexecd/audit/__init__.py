@@ -1,0 +1,1 @@
+"""The trail: what is recorded, how it is sealed, written and read."""

@@ -1,0 +1,1 @@
+"""The doors: where the programs meet people. Only here are things wired together."""

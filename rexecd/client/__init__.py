@@ -1,0 +1,1 @@
+"""The caller's side, with the standard library only."""

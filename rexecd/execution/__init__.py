@@ -1,0 +1,1 @@
+"""Start what was decided, watch it, end it."""

@@ -1,0 +1,63 @@
+"""Every ceiling that is not a setting, with the attack or the mistake it answers.
+
+Sizes are bytes, durations seconds, unless a name says otherwise.
+"""
+
+from typing import Final
+
+#: Largest frame accepted before the peer has authenticated. A stranger may make us
+#: hold this much memory per connection, so it is small.
+MAX_FRAME_UNAUTHENTICATED: Final = 4 * 1024
+
+#: Most bytes in one data frame: large enough that framing costs nothing, small enough
+#: that a signal never waits long behind it.
+MAX_DATA: Final = 64 * 1024
+
+#: Largest frame afterwards: one kind byte and a full data frame.
+MAX_FRAME: Final = MAX_DATA + 1
+
+#: Longest caller's line. `shlex` takes quadratic time, so the line is refused before it
+#: is split (ATTACKS POL-09).
+MAX_LINE: Final = 16 * 1024
+
+#: Most words in a line (ATTACKS PRT-16).
+MAX_WORDS: Final = 1024
+
+#: Longest token accepted for comparison; ours have 62 characters.
+MAX_TOKEN: Final = 256
+
+#: Longest name of a principal, command, parameter or connection.
+MAX_NAME: Final = 64
+
+#: Longest text for people in a message: refusals, summaries, the banner.
+MAX_TEXT: Final = 4 * 1024
+
+#: Most parameters described in one entry of a listing.
+MAX_PARAMETERS: Final = 64
+
+#: Largest message between the two processes; a kernel packet has to hold it.
+MAX_PACKET: Final = 64 * 1024
+
+#: Most descriptors passed with one message: stdin, stdout, stderr.
+MAX_DESCRIPTORS: Final = 3
+
+#: Largest configuration file; a larger one is a mistake or an attack (ATTACKS CFG-07).
+MAX_CONFIG: Final = 1024 * 1024
+
+#: Deepest nesting in a configuration file (ATTACKS CFG-05).
+MAX_DEPTH: Final = 16
+
+#: Longest caller's text kept in one field of an audit record, in characters; longer
+#: ones are cut and their length and digest kept (ATTACKS AUD-05).
+MAX_RECORDED_TEXT: Final = 1024
+
+#: Most arguments kept in one audit record.
+MAX_RECORDED_ARGUMENTS: Final = 64
+
+#: Longest line of the trail.
+MAX_RECORD: Final = 16 * 1024
+
+#: Longest value a pattern is matched against, and most positions a pattern may have:
+#: matching takes time in the product of both.
+MAX_PATTERN_VALUE: Final = 1024
+MAX_PATTERN_POSITIONS: Final = 512

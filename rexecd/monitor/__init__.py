@@ -1,0 +1,1 @@
+"""The trusted process: it authenticates, decides, records, starts, watches and ends."""

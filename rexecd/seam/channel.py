@@ -1,0 +1,136 @@
+"""Typed messages over AF_UNIX packets, descriptors with them, and who is at the other end."""
+
+import array
+import os
+import socket
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+from rexecd.codec import Catalogue
+from rexecd.errors import RemoteProtocolError, Unavailable
+from rexecd.limits import MAX_DESCRIPTORS, MAX_PACKET
+from rexecd.seam.messages import Message
+
+_CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid (unix(7))
+_DESCRIPTORS_SPACE = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
+
+
+class PeerProcess(NamedTuple):
+    """Who opened the other end, as the kernel says (SO_PEERCRED)."""
+
+    pid: int
+    uid: int
+
+
+def listen(path: Path, *, mode: int) -> socket.socket:
+    """Return a listening packet socket at `path`, replacing a dead one.
+
+    Raise OSError. Only a process holding the state directory's lock may call this: it is what
+    makes sure that the socket it replaces is dead.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        path.unlink(missing_ok=True)
+        previous = os.umask(0o777 & ~mode)
+        try:
+            sock.bind(str(path))
+        finally:
+            os.umask(previous)
+        sock.listen(socket.SOMAXCONN)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def connect(path: Path, catalogue: Catalogue, *, timeout: float) -> "Channel":
+    """Return a channel to whoever listens at `path`; raise Unavailable."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        sock.connect(str(path))
+    except OSError as error:
+        sock.close()
+        raise Unavailable(f"{path}: {error.strerror}") from None
+    return Channel(sock, catalogue, timeout=timeout)
+
+
+class Channel:
+    """One packet socket that speaks the messages of one catalogue.
+
+    Sending waits `timeout` seconds at most for a peer that does not read.
+    """
+
+    def __init__(self, sock: socket.socket, catalogue: Catalogue, *, timeout: float) -> None:
+        self._socket = sock
+        self._catalogue = catalogue
+        seconds, fraction = divmod(timeout, 1)
+        wait = struct.pack("ll", int(seconds), int(fraction * 1e6))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
+
+    def fileno(self) -> int:
+        """Return the descriptor, for poll."""
+        return self._socket.fileno()
+
+    def peer(self) -> PeerProcess:
+        """Return who connected, from the kernel."""
+        size = _CREDENTIALS.size
+        raw = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        pid, uid, _ = _CREDENTIALS.unpack(raw)
+        return PeerProcess(pid, uid)
+
+    def send(self, message: Message, descriptors: tuple[int, ...] = ()) -> None:
+        """Send one message; raise Unavailable if the peer is gone or does not read.
+
+        Raise OSError(ETOOMANYREFS) if too many descriptors are in flight: that is "busy".
+        """
+        packet = self._catalogue.encode(message)
+        try:
+            if descriptors:
+                socket.send_fds(self._socket, [packet], descriptors)
+            else:
+                self._socket.send(packet)
+        except (BrokenPipeError, ConnectionError, BlockingIOError) as error:
+            raise Unavailable(f"the other process is away: {error.strerror}") from None
+
+    def receive(self) -> Message | None:
+        """Return the next message, None at end-of-file; descriptors are never accepted.
+
+        Raise RemoteProtocolError for anything else.
+        """
+        try:
+            packet = self._socket.recv(MAX_PACKET)
+        except ConnectionError:
+            return None
+        return self._catalogue.decode(packet) if packet else None
+
+    def receive_with_descriptors(self) -> tuple[Message | None, tuple[int, ...]]:
+        """Return the next message (None at end-of-file) and the descriptors that came with it.
+
+        They arrive close-on-exec. Raise RemoteProtocolError, having closed them, if the kernel
+        had to cut the message or the descriptors.
+        """
+        try:
+            packet, ancillary, flags, _ = self._socket.recvmsg(
+                MAX_PACKET, _DESCRIPTORS_SPACE, socket.MSG_CMSG_CLOEXEC
+            )
+        except ConnectionError:
+            return None, ()
+        descriptors = array.array("i")
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                whole = len(data) - len(data) % descriptors.itemsize
+                descriptors.frombytes(data[:whole])
+        try:
+            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+                raise RemoteProtocolError("a message between the processes was cut")
+            message = self._catalogue.decode(packet) if packet else None
+        except RemoteProtocolError:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
+        return message, tuple(descriptors)
+
+    def close(self) -> None:
+        """Close this end; the other sees end-of-file."""
+        self._socket.close()
