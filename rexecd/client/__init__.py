@@ -1,1 +1,70 @@
-"""The caller's side, with the standard library only."""
+"""The caller's side, with the standard library only.
+
+with rexecd.client.connect("web1", token=..., ca="ca.pem") as session:
+    print(session.run(["disk", "/srv"]).stdout.decode())
+"""
+
+import os
+from collections.abc import Sequence
+
+from rexecd.client.errors import (
+    AuthenticationFailed,
+    Busy,
+    CallerError,
+    ConnectFailed,
+    ConnectionLost,
+    NotStarted,
+    ProtocolBroken,
+    Refused,
+    SessionClosed,
+    Untrusted,
+    UsageError,
+)
+from rexecd.client.results import Outcome, Result, Stream
+from rexecd.client.session import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Session, connect
+from rexecd.wire.messages import Entry, Offer
+
+__all__ = [
+    "AuthenticationFailed",
+    "Busy",
+    "CallerError",
+    "ConnectFailed",
+    "ConnectionLost",
+    "Entry",
+    "NotStarted",
+    "Offer",
+    "Outcome",
+    "ProtocolBroken",
+    "Refused",
+    "Result",
+    "Session",
+    "SessionClosed",
+    "Stream",
+    "Untrusted",
+    "UsageError",
+    "connect",
+    "run",
+]
+
+
+def run(
+    host: str,
+    command: str | Sequence[str],
+    *,
+    token: str,
+    ca: str | os.PathLike[str] | None = None,
+    pin: str | None = None,
+    input: bytes | None = None,  # noqa: A002 - the name subprocess.run gave it
+    connect_timeout: float = CONNECT_TIMEOUT,
+    answer_timeout: float = ANSWER_TIMEOUT,
+) -> Result:
+    """Connect, run one command to its end, disconnect. Raise CallerError."""
+    with connect(
+        host,
+        token=token,
+        ca=ca,
+        pin=pin,
+        connect_timeout=connect_timeout,
+        answer_timeout=answer_timeout,
+    ) as session:
+        return session.run(command, input=input)

@@ -13,7 +13,9 @@ from rexecd.limits import MAX_DESCRIPTORS, MAX_PACKET
 from rexecd.seam.messages import Message
 
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid (unix(7))
-_DESCRIPTORS_SPACE = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
+#: CMSG_LEN and not CMSG_SPACE: the padding of the latter would let one descriptor more through.
+_DESCRIPTORS_SPACE = socket.CMSG_LEN(MAX_DESCRIPTORS * array.array("i").itemsize)
+_CUT = socket.MSG_TRUNC | socket.MSG_CTRUNC
 
 
 class PeerProcess(NamedTuple):
@@ -45,20 +47,24 @@ def listen(path: Path, *, mode: int) -> socket.socket:
 
 
 def connect(path: Path, catalogue: Catalogue, *, timeout: float) -> "Channel":
-    """Return a channel to whoever listens at `path`; raise Unavailable."""
+    """Return a channel to whoever listens at `path`.
+
+    Raise Unavailable if nobody does, or does not accept within `timeout` seconds.
+    """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    channel = Channel(sock, catalogue, timeout=timeout)
     try:
         sock.connect(str(path))
     except OSError as error:
         sock.close()
-        raise Unavailable(f"{path}: {error.strerror}") from None
-    return Channel(sock, catalogue, timeout=timeout)
+        raise Unavailable(f"{path}: {error.strerror or error}") from None
+    return channel
 
 
 class Channel:
     """One packet socket that speaks the messages of one catalogue.
 
-    Sending waits `timeout` seconds at most for a peer that does not read.
+    Sending waits `timeout` seconds at most for a peer that does not read (0 would be for ever).
     """
 
     def __init__(self, sock: socket.socket, catalogue: Catalogue, *, timeout: float) -> None:
@@ -94,21 +100,24 @@ class Channel:
             raise Unavailable(f"the other process is away: {error.strerror}") from None
 
     def receive(self) -> Message | None:
-        """Return the next message, None at end-of-file; descriptors are never accepted.
+        """Return the next message, None at end-of-file.
 
-        Raise RemoteProtocolError for anything else.
+        Raise RemoteProtocolError for anything else, and for descriptors: the kernel has closed
+        them already, because no room was offered.
         """
         try:
-            packet = self._socket.recv(MAX_PACKET)
+            packet, _, flags, _ = self._socket.recvmsg(MAX_PACKET)
         except ConnectionError:
             return None
+        if flags & _CUT:
+            raise RemoteProtocolError("a message between the processes was cut")
         return self._catalogue.decode(packet) if packet else None
 
     def receive_with_descriptors(self) -> tuple[Message | None, tuple[int, ...]]:
         """Return the next message (None at end-of-file) and the descriptors that came with it.
 
         They arrive close-on-exec. Raise RemoteProtocolError, having closed them, if the kernel
-        had to cut the message or the descriptors.
+        had to cut the message or the descriptors, or if there is no message to go with them.
         """
         try:
             packet, ancillary, flags, _ = self._socket.recvmsg(
@@ -122,7 +131,7 @@ class Channel:
                 whole = len(data) - len(data) % descriptors.itemsize
                 descriptors.frombytes(data[:whole])
         try:
-            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            if flags & _CUT or (descriptors and not packet):
                 raise RemoteProtocolError("a message between the processes was cut")
             message = self._catalogue.decode(packet) if packet else None
         except RemoteProtocolError:

@@ -76,7 +76,7 @@ class Report(NamedTuple):
     trouble: Trouble
     address: str
     port: int
-    count: int
+    count: int  # type: ignore[assignment]  # nobody counts the fields of a message
     detail: str
 
 

@@ -1,19 +1,20 @@
 """One end of a conversation: bytes in, messages out, messages in, bytes out. No socket.
 
 The same class serves both roles (after h11), so the caller's side is tested against the
-server's in memory. After the first error a connection is spent: nothing behind a violation
-is ever parsed.
+server's in memory. After the peer's first error a connection is spent: nothing behind a
+violation is ever parsed, and all that can still be said is why (`close_with`).
 """
 
 import enum
 
 from rexecd.errors import LocalProtocolError, RemoteProtocolError
-from rexecd.limits import MAX_FRAME, MAX_FRAME_UNAUTHENTICATED
+from rexecd.limits import MAX_DATA, MAX_FRAME, MAX_FRAME_UNAUTHENTICATED
 from rexecd.wire.frames import FrameBuffer, header, pack
 from rexecd.wire.messages import (
     CATALOGUE,
     FROM_CLIENT,
     FROM_SERVER,
+    Closed,
     ErrorOutput,
     Message,
     Output,
@@ -52,17 +53,39 @@ class Connection:
         return len(self._buffer)
 
     def send(self, message: Message) -> bytes:
-        """Return the bytes of `message` and move on; raise LocalProtocolError if it may not be sent."""
+        """Return the bytes of `message` and move on; raise LocalProtocolError if it may not be sent.
+
+        The state moves only if there are bytes to send.
+        """
+        frame = pack(CATALOGUE.encode(message))
         self._step_local(type(message))
-        return pack(CATALOGUE.encode(message))
+        return frame
 
     def send_header(self, data_type: type[Output | ErrorOutput], size: int) -> bytes:
         """Return the header of a data frame whose `size` bytes the caller appends itself.
 
-        It spares the relay a copy of every byte it moves; `size` must be in 1..MAX_DATA.
+        It spares the relay a copy of every byte it moves. Raise LocalProtocolError for a size
+        that is not in 1..MAX_DATA, and as send() does.
         """
+        if not 0 < size <= MAX_DATA:
+            raise LocalProtocolError(f"{size} bytes of data where 1 to {MAX_DATA} are allowed")
         self._step_local(data_type)
         return header(CATALOGUE.kind(data_type), size)
+
+    def close_with(self, closed: Closed) -> bytes:
+        """Return the bytes of the server's last message; nothing if the conversation is over.
+
+        It is the one message that may follow a violation by the peer. Raise LocalProtocolError
+        on the caller's side.
+        """
+        if Closed not in self._sends:
+            raise LocalProtocolError(self._complaint(Closed))
+        following = NEXT.get((self._state, Closed))
+        if following is None:
+            return b""
+        frame = pack(CATALOGUE.encode(closed))
+        self._state = following
+        return frame
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the peer; `b""` is end-of-file.
@@ -71,7 +94,8 @@ class Connection:
         """
         if not data and self._state is not State.CLOSED:
             self._fail("connection ended without a word")
-        self._buffer.feed(data)
+        if not self._failed:
+            self._buffer.feed(data)
 
     def next_message(self) -> Message | None:
         """Return the next message from the peer, or None until more bytes are there.

@@ -1,0 +1,271 @@
+"""Read a trail: verify its chain, find records, show them safely.
+
+Everything streams: memory does not grow with the trail. A trail is taken as hostile here; its
+writer may have been anyone.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rexecd import limits
+from rexecd.audit import seal
+from rexecd.audit.events import Action
+from rexecd.audit.seal import Broken, Chain, Change
+from rexecd.audit.trail import load_chain
+from rexecd.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The first place where a trail is not what was written."""
+
+    path: Path
+    line: int
+    #: The record that belongs there.
+    sequence: int
+    change: Change
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.change.value}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `verify` saw. `first` above 1 says that earlier records are in none of the files."""
+
+    records: int
+    first: int | None
+    last: int | None
+    #: The seal of the last good record, in hex: worth noting down elsewhere.
+    seal: str
+    finding: Finding | None
+
+    @property
+    def good(self) -> bool:
+        """Return whether nothing was found; for an exit status."""
+        return self.finding is None
+
+    def __str__(self) -> str:
+        if self.finding is not None:
+            return str(self.finding)
+        if self.first is None:
+            return "no records"
+        seen = f"records {self.first} to {self.last} unbroken, last seal {self.seal}"
+        earlier = f"; records before {self.first} are in none of these files" if self.first > 1 else ""
+        return seen + earlier
+
+
+#: A record as JSON gives it: nothing is known of what is inside.
+Record = dict[str, Any]
+
+
+def verify(paths: Sequence[Path], key_hex: str, *, head: Path | None = None) -> Report:
+    """Check the files of one trail, the oldest first, up to the first bad line; raise ConfigError.
+
+    `key_hex` is what `create_key` returned. With `head`, the state's key file, the trail must also
+    reach the last persisted record and hold it with the right seal. ConfigError means that
+    nothing could be checked: no such file, no such key.
+    """
+    persisted = None if head is None else load_chain(head)  # first: the trail may grow meanwhile
+    walk = _Walk(_key(key_hex), persisted)
+    finding = None
+    for path in paths:
+        for line_number, line in _lines(path):
+            try:
+                walk.step(line)
+            except Broken as broken:
+                finding = Finding(path, line_number, walk.next, broken.change, broken.text)
+                return walk.report(finding)
+    if persisted is not None and walk.next < persisted.sequence:
+        text = f"records {walk.next} to {persisted.sequence - 1} were written and are missing at the end"
+        path = paths[-1] if paths else Path()
+        finding = Finding(path, _count(path) if paths else 0, walk.next, Change.CUT, text)
+    return walk.report(finding)
+
+
+def read(paths: Iterable[Path]) -> Iterator[Record]:
+    """Yield every record of the files; raise ConfigError.
+
+    A line that is none gives a marker: `{"unreadable": {"path": ..., "line": ..., "text": ...}}`.
+    """
+    for path in paths:
+        for line_number, line in _lines(path):
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                record = None
+            if not isinstance(record, dict):
+                text = line[: limits.MAX_NAME].decode("ascii", "backslashreplace")
+                record = {"unreadable": {"path": str(path), "line": line_number, "text": text}}
+            yield record
+
+
+#: What `render` shows behind time, number and action, and where it stands.
+_SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
+    "principal": ("user", "name"),
+    "token": ("rexec", "token_id"),
+    "rule": ("rule", "name"),
+    "outcome": ("event", "outcome"),
+    "code": ("rexec", "code"),
+    "reason": ("event", "reason"),
+    "connection": ("rexec", "connection_id"),
+    "request": ("rexec", "request_id"),
+    "from": ("source", "ip"),
+    "exit": ("process", "exit_code"),
+    "signal": ("rexec", "signal"),
+    "duration": ("event", "duration"),
+    "count": ("rexec", "count"),
+    "detail": ("rexec", "detail"),
+    "line": ("rexec", "line"),
+}
+#: What can stand bare. Anything else is quoted and escaped, so that nobody can forge a field.
+_BARE: Final = re.compile(r"[A-Za-z0-9._:@/+-]+")
+
+
+def render(record: Mapping[str, object]) -> str:
+    """Return one line for people; whatever the record holds, only bytes 0x20 to 0x7e."""
+    broken = record.get("unreadable")
+    if broken is not None:
+        place, line, text = (_safe(_at(broken, (name,))) for name in ("path", "line", "text"))
+        return f"{place}:{line}: not a record: {text}"
+    words = [
+        _safe(_at(record, ("@timestamp",))),
+        _safe(_at(record, ("rexec", "sequence"))),
+        _safe(_at(record, ("event", "action"))),
+    ]
+    for name, path in _SHOWN.items():
+        value = _at(record, path)
+        if value is None:
+            continue
+        if name == "duration" and isinstance(value, int):
+            value = f"{value // 10**6 / 1000:.3f}s" if abs(value) < 2**63 else None
+        words.append(f"{name}={_safe(value)}")
+    return " ".join(words)
+
+
+class _Walk:
+    """Follow the chain through the lines of all files."""
+
+    def __init__(self, key: bytes, head: Chain | None) -> None:
+        self._key = key
+        self._head = head
+        self._chain: Chain | None = None
+        self._first: int | None = None
+        self._records = 0
+
+    @property
+    def next(self) -> int:
+        """Return the number of the record that comes next."""
+        return 1 if self._chain is None else self._chain.sequence
+
+    def step(self, line: bytes) -> None:
+        """Take one line; raise Broken, and then nothing moved."""
+        chain = self._chain or self._begin(line)
+        after = chain.check(line)
+        head = self._head
+        if head is not None and after.sequence == head.sequence and after.previous != head.previous:
+            raise Broken(Change.EDITED, f"record {chain.sequence} is not the one that was persisted")
+        if self._chain is None:
+            self._first = chain.sequence
+        self._chain = after
+        self._records += 1
+
+    def report(self, finding: Finding | None) -> Report:
+        """Return what was seen so far."""
+        if self._chain is None:
+            return Report(0, None, None, "", finding)
+        last = self._chain.sequence - 1
+        return Report(self._records, self._first, last, self._chain.previous.hex(), finding)
+
+    def _begin(self, line: bytes) -> Chain:
+        """Return the chain before the first line of the first file; raise Broken.
+
+        A later file of a trail begins in mid-chain: its first record says what it is sealed to,
+        and is itself sealed with a key that only its true number leads to.
+        """
+        sequence = seal.number(line)
+        chain = Chain.begin(self._key)
+        if sequence == 1:
+            return chain
+        previous = _previous_seal(line)
+        if previous is None:
+            raise Broken(Change.MISSING, f"records 1 to {sequence - 1} missing before record {sequence}")
+        self._compare_beginning(sequence, previous)
+        key = self._key
+        for _ in range(sequence - 1):
+            key = seal.evolve(key)
+        return Chain(sequence, key, previous)
+
+    def _compare_beginning(self, sequence: int, previous: bytes) -> None:
+        """Raise Broken if a file cannot begin like this. A new file is persisted as it is begun."""
+        if self._head is None:
+            return
+        if sequence > self._head.sequence:  # and stepping the key that far could take for ever
+            missing = f"record {self._head.sequence - 1}, the last one persisted, is missing"
+            raise Broken(Change.MISSING, f"{missing} before record {sequence}")
+        if sequence == self._head.sequence and previous != self._head.previous:
+            raise Broken(Change.EDITED, f"record {sequence} does not follow the last one persisted")
+
+
+def _previous_seal(line: bytes) -> bytes | None:
+    """Return what a file's first record says it is sealed to, None for any other record."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    text = _at(record, ("rexec", "previous_seal"))
+    if _at(record, ("event", "action")) != Action.TRAIL_OPENED.value or not isinstance(text, str):
+        return None
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return None
+
+
+def _key(key_hex: str) -> bytes:
+    try:
+        key = bytes.fromhex(key_hex)
+    except ValueError:
+        key = b""
+    if len(key) != seal.KEY_SIZE:
+        raise ConfigError(f"the verification key is not {2 * seal.KEY_SIZE} hexadecimal digits")
+    return key
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield each line with its number; one that is too long comes in pieces."""
+    try:
+        with path.open("rb", buffering=1024 * 1024) as file:
+            line_number = 0
+            while line := file.readline(limits.MAX_RECORD + 1):
+                line_number += 1
+                if not line.endswith(b"\n"):  # it may be being written just now: look once more
+                    line += file.readline(limits.MAX_RECORD + 1 - len(line))
+                yield line_number, line
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _count(path: Path) -> int:
+    return sum(1 for _ in _lines(path))
+
+
+def _at(record: object, path: tuple[str, ...]) -> object:
+    """Return the value at `path`, None where there is none."""
+    for name in path:
+        if not isinstance(record, Mapping):
+            return None
+        record = record.get(name)
+    return record
+
+
+def _safe(value: object) -> str:
+    if value is None:
+        return "-"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if _BARE.fullmatch(text) else ascii(text)

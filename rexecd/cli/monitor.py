@@ -1,0 +1,135 @@
+"""`rexecd monitor`: the trusted process, from the lock on its state to its end."""
+
+import argparse
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+from rexecd.audit.events import Action
+from rexecd.audit.trail import Trail
+from rexecd.cli import say
+from rexecd.clock import Clock
+from rexecd.confine import hide_memory, raise_descriptor_limit, restore_signals
+from rexecd.errors import ConfigError, TrailError
+from rexecd.files import lock
+from rexecd.identity.store import Store
+from rexecd.monitor.server import DESCRIPTORS_EACH, DESCRIPTORS_ELSE, AdminServer, SeamServer
+from rexecd.monitor.service import Service, load_policy
+from rexecd.seam.channel import PeerProcess, listen
+from rexecd.serving import Signals
+from rexecd.settings import Settings, load_settings
+
+#: How often the trail is synced and its key's past forgotten.
+_PERSIST_EVERY: Final = 1.0
+#: How long a channel may wait until `serve` has said which process the gateway is.
+_INTRODUCTION: Final = 10.0
+
+
+class Gatekeeper:
+    """Who may open a channel: our own user and, under `serve`, only the gateway's process.
+
+    Under `serve` commands may run as the same user, so the user alone would say nothing.
+    """
+
+    def __init__(self, *, by_pid: bool) -> None:
+        self._pid: int | None = None
+        self._known = threading.Event()
+        if not by_pid:
+            self._known.set()
+
+    def introduce(self, pid: int) -> None:
+        """Take the gateway's process id from `serve`."""
+        self._pid = pid
+        self._known.set()
+
+    def admits(self, peer: PeerProcess) -> bool:
+        """Return whether a channel's other end is the gateway."""
+        if peer.uid != os.geteuid() or not self._known.wait(_INTRODUCTION):
+            return False
+        return self._pid is None or peer.pid == self._pid
+
+
+@contextlib.contextmanager
+def opened_service(settings: Settings) -> Iterator[Service]:
+    """Open policy, store and trail under the state's lock, and close them again.
+
+    Raise ConfigError, or Unavailable if another process holds the lock.
+    """
+    with lock(settings.lock):
+        policy = load_policy(settings)
+        store = Store(settings.tokens)
+        try:
+            trail = Trail.open(settings.audit, settings.trail_key, clock=Clock())
+        except BaseException:
+            store.close()
+            raise
+        service = Service(settings, policy, store, trail)
+        try:
+            yield service
+        finally:
+            service.close()
+
+
+def monitor(arguments: argparse.Namespace) -> int:
+    """Serve the gateway and the operator until a signal, or the end of `--lifeline`."""
+    settings = load_settings(arguments.config)
+    needed = settings.max_connections * DESCRIPTORS_EACH + DESCRIPTORS_ELSE
+    raise_descriptor_limit(needed, what=f"max_connections: {settings.max_connections}")
+    restore_signals()
+    os.umask(0o077)
+    settings.run.mkdir(mode=0o700, exist_ok=True)
+    with opened_service(settings) as service:
+        # Commands start in the root directory unless their rule says otherwise.
+        os.chdir("/")
+        hide_memory()
+        signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+        service.trail.start_keeper(_PERSIST_EVERY)
+        service.recorder.record(Action.SERVICE_STARTED)
+        service.recorder.record(Action.POLICY_LOADED)
+        keeper = Gatekeeper(by_pid=arguments.lifeline is not None)
+        seam_server = SeamServer(listen(settings.seam_socket, mode=0o600), service, keeper.admits)
+        admin_server = AdminServer(
+            listen(settings.admin_socket, mode=0o600), service, lambda: seam_server.active
+        )
+        for name, server in (("accept", seam_server), ("admin", admin_server)):
+            threading.Thread(target=server.serve_forever, name=name, daemon=True).start()
+        say.out(f"rexecd: monitor ready on {settings.seam_socket}")
+        _wait_for_the_end(service, signals, keeper, arguments.lifeline)
+        if not seam_server.stop_and_wait(settings.stop_time):
+            say.error("rexecd", f"monitor: {seam_server.active} sessions did not end in time")
+        admin_server.stop_and_wait(1.0)
+        for path in (settings.seam_socket, settings.admin_socket):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(TrailError):
+            service.recorder.record(Action.SERVICE_STOPPED)
+    return 0
+
+
+def _wait_for_the_end(service: Service, signals: Signals, keeper: Gatekeeper, lifeline: int | None) -> None:
+    """Sleep until a signal ends the service or the lifeline does; reload at each SIGHUP."""
+    lifelines = [] if lifeline is None else [lifeline]
+    while True:
+        numbers, ready = signals.wait(*lifelines)
+        if signal.SIGHUP in numbers:
+            _reload(service)
+        if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+            return
+        if ready:
+            line = os.read(ready[0], 64)
+            if not line:
+                return
+            keeper.introduce(int(line))
+
+
+def _reload(service: Service) -> None:
+    """Reload the policy for a signal; what is wrong goes to standard error and the trail."""
+    try:
+        service.reload()
+    except ConfigError as error:
+        for fault in error.faults:
+            say.error("rexecd", f"{fault} (the old policy stays in force)")
+    except TrailError as error:
+        say.error("rexecd", f"{error} (the old policy stays in force)")

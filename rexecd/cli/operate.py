@@ -1,0 +1,202 @@
+"""The operator's verbs on a service: check, token, audit, reload, status."""
+
+import argparse
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from rexecd.audit.search import read, render, verify
+from rexecd.cli import say
+from rexecd.cli.init import VERIFICATION_KEY
+from rexecd.cli.monitor import opened_service
+from rexecd.errors import ConfigError, Unavailable
+from rexecd.files import read_file
+from rexecd.identity.certificates import expires
+from rexecd.identity.store import Store
+from rexecd.monitor import admin
+from rexecd.monitor.service import Service, load_policy
+from rexecd.seam import messages as seam
+from rexecd.seam.channel import connect
+from rexecd.settings import Settings, load_settings
+from rexecd.tls import server_context
+
+_ANSWER_TIME: Final = 10.0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Report every fault of settings, policy, certificate and key at once; 1 if there is any."""
+    settings = load_settings(arguments.config)
+    faults: list[str] = []
+    findings = [
+        found
+        for part in (_check_policy, _check_certificate, _check_trail_key)
+        if (found := _collect(part, settings, faults))
+    ]
+    for fault in faults:
+        say.error("rexecd", fault)
+    if faults:
+        return 1
+    for finding in findings:
+        say.out(f"rexecd: {finding}")
+    return 0
+
+
+def _collect(part: Callable[[Settings], str], settings: Settings, faults: list[str]) -> str | None:
+    try:
+        return part(settings)
+    except ConfigError as error:
+        faults.extend(error.faults)
+        return None
+
+
+def _check_policy(settings: Settings) -> str:
+    policy = load_policy(settings)
+    return f"{settings.policy}: {len(policy.principals)} principals, {len(policy.rules)} commands: good"
+
+
+def _check_certificate(settings: Settings) -> str:
+    server_context(settings.certificate, settings.key)
+    end = expires(read_file(settings.certificate))
+    if end <= datetime.now(UTC):
+        raise ConfigError(f"{settings.certificate}: expired on {end:%Y-%m-%d}: issue a new one")
+    return f"{settings.certificate}: good until {end:%Y-%m-%d}"
+
+
+def _check_trail_key(settings: Settings) -> str:
+    read_file(settings.trail_key, secret=True, hint="run 'rexecd init'")
+    return f"{settings.trail_key}: good"
+
+
+def token_create(arguments: argparse.Namespace) -> int:
+    """Make a token and print it: the only time it can be seen."""
+    made = _change(
+        arguments,
+        seam.CreateToken(arguments.principal),
+        lambda service: admin.create_token(service, arguments.principal),
+    )
+    say.out(str(made["token"]))
+    say.note("rexecd", f"token {made['id']} for {made['principal']}: it is not shown again")
+    return 0
+
+
+def token_revoke(arguments: argparse.Namespace) -> int:
+    """End a token at once."""
+    ended = _change(
+        arguments,
+        seam.RevokeToken(arguments.token_id),
+        lambda service: admin.revoke_token(service, arguments.token_id),
+    )
+    say.out(f"rexecd: token {ended['id']} of {ended['principal']} is revoked")
+    return 0
+
+
+def token_list(arguments: argparse.Namespace) -> int:
+    """Show every token's public side."""
+    store = Store(load_settings(arguments.config).tokens)
+    try:
+        records = sorted(store.records().values(), key=lambda record: record.created)
+    finally:
+        store.close()
+    rows = [
+        {
+            "id": record.token_id,
+            "principal": record.principal,
+            "created": record.created.isoformat(timespec="seconds"),
+            "revoked": record.revoked and record.revoked.isoformat(timespec="seconds"),
+        }
+        for record in records
+    ]
+    if arguments.json:
+        say.out(json.dumps(rows, indent=2))
+        return 0
+    for row in rows:
+        state = f"revoked {row['revoked']}" if row["revoked"] else "valid"
+        say.out(f"{row['id']}  {row['principal']:<20}  {row['created']}  {state}")
+    return 0
+
+
+def reload(arguments: argparse.Namespace) -> int:
+    """Put a changed policy in force; a faulty one leaves the old one, and its faults are shown."""
+    answer = _ask(load_settings(arguments.config), seam.Reload())
+    say.out(f"rexecd: policy {str(answer['policy_digest'])[:12]} is in force, {answer['rules']} commands")
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Say how the running service is; 1 if it does not run or its trail cannot be written."""
+    answer = _ask(load_settings(arguments.config), seam.Status())
+    if arguments.json:
+        say.out(json.dumps(answer, indent=2))
+    else:
+        for name, value in _flat(answer):
+            say.out(f"{name:<16} {value}")
+    return 0 if answer["trail"]["healthy"] else 1
+
+
+def _flat(answer: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return the facts as lines: `trail.healthy`."""
+    return [
+        (f"{name}.{part}", inner) if part else (name, inner)
+        for name, value in answer.items()
+        for part, inner in (value.items() if isinstance(value, dict) else [("", value)])
+    ]
+
+
+def _ask(settings: Settings, question: seam.Message) -> dict[str, Any]:
+    """Ask the running monitor; raise Unavailable if none runs, ConfigError for a no."""
+    try:
+        channel = connect(settings.admin_socket, seam.ADMIN, timeout=_ANSWER_TIME)
+    except Unavailable as error:
+        raise Unavailable(f"rexecd does not run here ({error}): start it, or check --config") from None
+    try:
+        channel.send(question)
+        answer = channel.receive()
+    finally:
+        channel.close()
+    if answer is None:
+        raise Unavailable("the monitor went away before it answered")
+    if not answer.good:
+        raise ConfigError(*answer.body.split("\n"))
+    return dict(json.loads(answer.body))
+
+
+def _change(
+    arguments: argparse.Namespace,
+    question: seam.Message,
+    change: Callable[[Service], dict[str, object]],
+) -> dict[str, Any]:
+    """Change something through the running monitor or, if none runs, in its place.
+
+    Who holds the lock of the state directory is the one writer of the trail.
+    """
+    settings = load_settings(arguments.config)
+    try:
+        with opened_service(settings) as service:
+            return change(service)
+    except Unavailable:
+        return _ask(settings, question)
+
+
+def audit_show(arguments: argparse.Namespace) -> int:
+    """Print the trail, one safe line a record, or the records as they stand."""
+    for record in read(_trail(arguments)):
+        say.out(json.dumps(record) if arguments.json else render(record))
+    return 0
+
+
+def audit_verify(arguments: argparse.Namespace) -> int:
+    """Say good, or the first record that was touched; 1 if there is one."""
+    settings = load_settings(arguments.config)
+    path = arguments.key or settings.source.parent / VERIFICATION_KEY
+    hint = "name the verification key with --key"
+    key = read_file(path, secret=True, hint=hint).decode(errors="replace").strip()
+    own = not arguments.files and settings.trail_key.exists()
+    report = verify(_trail(arguments), key, head=settings.trail_key if own else None)
+    say.out(f"rexecd: {report}")
+    return 0 if report.good else 1
+
+
+def _trail(arguments: argparse.Namespace) -> list[Path]:
+    return list(arguments.files) or [load_settings(arguments.config).audit]

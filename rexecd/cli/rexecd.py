@@ -1,0 +1,122 @@
+"""The operator's program: the arguments of every verb, and which file does it.
+
+A verb's file is imported only when it is asked for: the gateway must not even hold the code
+that decides or executes.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from rexecd import __version__
+from rexecd.cli import say
+from rexecd.errors import ConfigError, RexecError
+
+_INSTALLED: Final = Path("/etc/rexecd/rexecd.yaml")
+
+GOOD: Final = 0
+FINDING: Final = 1
+USAGE: Final = 2
+
+
+class _Verb(NamedTuple):
+    """Where a verb is done: `module:function`, and what it says of itself."""
+
+    where: str
+    summary: str
+
+
+_VERBS: Final = {
+    "demo": _Verb("demo:demo", "run the whole thing on loopback in a temporary directory"),
+    "init": _Verb("init:init", "lay out configuration, certificates and state in a directory"),
+    "serve": _Verb("serve:serve", "run gateway and monitor together"),
+    "gateway": _Verb("gateway:gateway", "run the exposed process"),
+    "monitor": _Verb("monitor:monitor", "run the trusted process"),
+    "check": _Verb("operate:check", "check settings, policy, certificate and state"),
+    "token create": _Verb("operate:token_create", "make a token for a principal; it is shown once"),
+    "token list": _Verb("operate:token_list", "show the tokens, never their secrets"),
+    "token revoke": _Verb("operate:token_revoke", "end a token at once"),
+    "audit show": _Verb("operate:audit_show", "print the trail, a line each record"),
+    "audit verify": _Verb("operate:audit_verify", "find the first record that was touched"),
+    "reload": _Verb("operate:reload", "put a changed policy in force"),
+    "status": _Verb("operate:status", "say how the running service is"),
+}
+_GROUPS: Final = {"token": "make, show and end tokens", "audit": "read and verify the trail"}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every verb."""
+    parser = argparse.ArgumentParser(
+        prog="rexecd",
+        description="Run a limited set of commands for callers with tokens. Not the BSD rexecd.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("-V", "--version", action="version", version=f"rexecd {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    groups = {
+        name: verbs.add_parser(name, help=text, description=text, allow_abbrev=False).add_subparsers(
+            metavar="VERB", required=True
+        )
+        for name, text in _GROUPS.items()
+    }
+    parsers = {}
+    for name, verb in _VERBS.items():
+        group, _, word = name.rpartition(" ")
+        made = (groups[group] if group else verbs).add_parser(
+            word, help=verb.summary, description=verb.summary, allow_abbrev=False
+        )
+        made.set_defaults(where=verb.where)
+        if word not in {"demo", "init"}:
+            made.add_argument("--config", metavar="FILE", type=Path, default=None, help="the settings file")
+        parsers[name] = made
+    _add_arguments(parsers)
+    return parser
+
+
+def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
+    """Add what each verb takes besides --config."""
+    init = parsers["init"]
+    init.add_argument("directory", metavar="DIR", nargs="?", type=Path, default=Path())
+    init.add_argument("--host", metavar="NAME", action="append", help="a name or address callers use")
+    for name in ("serve", "gateway"):
+        parsers[name].add_argument("--listen", metavar="ADDR:PORT", help="instead of the settings' address")
+    for name in ("gateway", "monitor"):
+        # For `serve`: a pipe that ends when it does (and tells the monitor the gateway's pid).
+        parsers[name].add_argument("--lifeline", metavar="FD", type=int, help=argparse.SUPPRESS)
+    parsers["token create"].add_argument("principal", metavar="NAME")
+    parsers["token revoke"].add_argument("token_id", metavar="ID")
+    for name in ("token list", "audit show", "status"):
+        parsers[name].add_argument("--json", action="store_true", help="print JSON")
+    for name in ("audit show", "audit verify"):
+        parsers[name].add_argument("files", metavar="FILE", nargs="*", type=Path, help="instead of the trail")
+    parsers["audit verify"].add_argument(
+        "--key", metavar="FILE", type=Path, help="the verification key that 'rexecd init' made"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do one verb and return its exit status: 0 good, 1 a finding, 2 usage."""
+    arguments = build_parser().parse_args(argv)
+    if getattr(arguments, "config", None) is None:
+        here = Path("rexecd.yaml")
+        arguments.config = here if here.exists() else _INSTALLED
+    module, function = arguments.where.split(":")
+    try:
+        work = getattr(importlib.import_module(f"rexecd.cli.{module}"), function)
+        return int(work(arguments))
+    except ConfigError as error:
+        for fault in error.faults:
+            say.error("rexecd", fault)
+        return FINDING
+    except (RexecError, OSError) as error:
+        say.error("rexecd", str(error))
+        return FINDING
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""`rexecd serve`: both processes for a terminal, a container, the demo and the tests.
+
+It starts the monitor, then the gateway, tells the monitor which process the gateway is, and
+ends both when either dies or a signal comes. Should it be killed itself, the pipes it holds
+end, and with them both processes.
+"""
+
+import argparse
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from typing import Final
+
+from rexecd.cli import say
+from rexecd.errors import ConfigError
+from rexecd.serving import Signals
+from rexecd.settings import load_settings
+
+#: A process has this long to become ready, and longer than its own stop time to end.
+_READY_TIME: Final = 30.0
+_STOP_MARGIN: Final = 5.0
+
+
+class Child:
+    """One of the two processes, and the pipe whose end it dies with."""
+
+    def __init__(self, verb: str, *options: str) -> None:
+        self.verb = verb
+        read, self._lifeline = os.pipe()
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-m", "rexecd", verb, *options, "--lifeline", str(read)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                pass_fds=[read],
+                start_new_session=True,  # Ctrl-C is for `serve`, which ends both in order
+            )
+        finally:
+            os.close(read)
+        self._descriptor = os.pidfd_open(self.process.pid)
+
+    def fileno(self) -> int:
+        """Return the pidfd: readable once the process has ended."""
+        return self._descriptor
+
+    def tell(self, line: str) -> None:
+        """Write a line to the process's lifeline."""
+        os.write(self._lifeline, line.encode())
+
+    def ready_line(self) -> str:
+        """Return the line the process prints when it is ready, or an empty one if it ended."""
+        output = self.process.stdout
+        if output is None:
+            return ""
+        poller = select.poll()
+        poller.register(output, select.POLLIN)
+        return output.readline().decode() if poller.poll(_READY_TIME * 1000) else ""
+
+    def end(self, seconds: float) -> None:
+        """Ask it to stop, and kill it if it has not within `seconds`."""
+        self.process.terminate()
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            say.error("rexecd", f"{self.verb} did not stop in {seconds:g}s and is killed")
+            self.process.kill()
+            self.process.wait()
+
+    def close(self) -> None:
+        """Release the descriptors."""
+        os.close(self._lifeline)
+        os.close(self._descriptor)
+        if self.process.stdout:
+            self.process.stdout.close()
+
+    def how_it_ended(self) -> str:
+        """Return how the process ended, for people."""
+        code = self.process.wait()
+        if code < 0:
+            return f"{self.verb} was ended by signal {-code} ({signal.Signals(-code).name})"
+        return f"{self.verb} ended with status {code}"
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Run both processes; return 0 for an orderly stop and 1 if either died."""
+    settings = load_settings(arguments.config)
+    config = ["--config", str(settings.source)]
+    listen = [] if arguments.listen is None else ["--listen", arguments.listen]
+    patience = settings.stop_time + _STOP_MARGIN
+    signals = Signals([signal.SIGTERM, signal.SIGINT])
+    with contextlib.ExitStack() as stack:
+        monitor = _start(stack, patience, "monitor", *config)
+        if not monitor.ready_line():
+            return _failed(monitor)
+        gateway = _start(stack, patience, "gateway", *config, *listen)
+        monitor.tell(f"{gateway.process.pid}\n")
+        ready = gateway.ready_line()
+        if not ready:
+            return _failed(gateway)
+        say.out(ready.rstrip("\n"))
+        _, ended = signals.wait(gateway.fileno(), monitor.fileno())
+        if not ended:
+            return 0
+        for child in (gateway, monitor):
+            if child.fileno() in ended:
+                say.error("rexecd", f"{child.how_it_ended()}; the service stops")
+        return 1
+
+
+def _start(stack: contextlib.ExitStack, patience: float, verb: str, *options: str) -> Child:
+    """Start one process; leaving the stack ends it, the last started first."""
+    child = Child(verb, *options)
+    stack.callback(child.close)
+    stack.callback(child.end, patience)
+    return child
+
+
+def _failed(child: Child) -> int:
+    """Say that a process did not become ready; it has said why itself."""
+    deadline = time.monotonic() + 1.0
+    while child.process.poll() is None and time.monotonic() < deadline:
+        select.select([child], [], [], 0.1)
+    if child.process.poll() is None:
+        raise ConfigError(f"{child.verb} was not ready in {_READY_TIME:g}s")
+    say.error("rexecd", f"{child.how_it_ended()} before it was ready")
+    return 1

@@ -1,0 +1,47 @@
+"""Where a server is: `name`, `name:port`, `192.0.2.1:port`, `[2001:db8::1]:port`."""
+
+import re
+from typing import Final, NamedTuple
+
+from rexecd.client.errors import UsageError
+
+#: The port when none is given.
+DEFAULT_PORT: Final = 7512
+
+_PORT: Final = re.compile(r"[0-9]{1,5}")
+_LAST_PORT: Final = 65535
+
+
+class Address(NamedTuple):
+    """A host (a name or an address, without brackets) and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """Return the address `text` names; raise UsageError."""
+    host, port = _split(text)
+    if not host or not host.isprintable() or set(host) & set(" /@[]") or host.startswith(("-", ".")):
+        raise UsageError(
+            f"host {text!r}: not a host name or address", hint="write HOST, HOST:PORT or [IPV6]:PORT"
+        )
+    if not _PORT.fullmatch(port) or not 0 < int(port) <= _LAST_PORT:
+        raise UsageError(f"host {text!r}: the port is not a number from 1 to {_LAST_PORT}")
+    return Address(host, int(port))
+
+
+def _split(text: str) -> tuple[str, str]:
+    if text.startswith("["):
+        host, closed, rest = text[1:].partition("]")
+        if closed and ":" in host and (not rest or rest.startswith(":")):
+            return host, rest[1:] if rest else str(DEFAULT_PORT)
+        return "", ""
+    host, colon, port = text.partition(":")
+    if ":" in port:  # a bare IPv6 address: its colons are its own
+        return text, str(DEFAULT_PORT)
+    return host, port if colon else str(DEFAULT_PORT)

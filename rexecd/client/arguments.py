@@ -1,0 +1,126 @@
+"""What stands on `rexec`'s command line: options, HOST, and everything behind it untouched.
+
+The line is cut at HOST before argparse sees it: what follows belongs to the remote side, options
+included, and argparse's own REMAINDER differs between Python versions in what it does with `--`.
+"""
+
+import argparse
+import math
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, Never
+
+from rexecd import __version__
+from rexecd.client.errors import UsageError
+from rexecd.client.session import CONNECT_TIMEOUT
+
+_USAGE: Final = (
+    "rexec [--token TOKEN | --token-file FILE] [--ca FILE | --pin sha256:HEX] [OPTIONS] "
+    "HOST[:PORT] [COMMAND [ARG...]]"
+)
+_EPILOG: Final = (
+    "Without COMMAND: an interactive session. One word alone is the whole line, several are quoted; "
+    "there is no shell on the other side. Exit status: the command's own; 124 deadline, 125 try later, "
+    "126 refused, 127 not started, 128+N signal N, 255 anything that is rexec's own. This is not the "
+    "BSD rexec."
+)
+
+
+class Options(NamedTuple):
+    """The command line, understood."""
+
+    token: str | None
+    token_file: str | None
+    ca: str | None
+    pin: str | None
+    is_list: bool
+    is_json: bool
+    connect_timeout: float
+    host: str
+    #: Empty for an interactive session.
+    command: tuple[str, ...]
+    #: What --help or --version answers; then nothing else is done.
+    answer: str = ""
+
+    @property
+    def help_for(self) -> str | None:
+        """Return NAME where the command is exactly `NAME --help`."""
+        name, *rest = self.command or ("",)
+        return name if rest == ["--help"] else None
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argparse parser that raises instead of ending the program with 2."""
+
+    def error(self, message: str) -> Never:
+        """Raise UsageError."""
+        raise UsageError(message, hint="'rexec --help' shows the options")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of what stands before HOST."""
+    parser = _Parser(prog="rexec", usage=_USAGE, epilog=_EPILOG, allow_abbrev=False, add_help=False)
+    add = parser.add_argument
+    add("-h", "--help", action="store_true", dest="is_help", help="show this help and exit")
+    add("-V", "--version", action="store_true", dest="is_version", help="show the version and exit")
+    add("--token", metavar="TOKEN", help="the token; every local user can see it here: prefer a file")
+    add("--token-file", metavar="FILE", help="file with the token; '-' is the first line of standard input")
+    add("--ca", metavar="FILE", help="trust a server whose certificate this authority issued")
+    add("--pin", metavar="sha256:HEX", help="trust a server with this public key")
+    add("--list", action="store_true", dest="is_list", help="show what you may run on HOST")
+    add("--json", action="store_true", dest="is_json", help="print one JSON value when all is over")
+    add(
+        "--connect-timeout",
+        metavar="S",
+        type=_seconds,
+        default=CONNECT_TIMEOUT,
+        help="seconds until the server must have answered (%(default)g)",
+    )
+    return parser
+
+
+def parse_arguments(argv: Sequence[str]) -> Options:
+    """Return what `argv` (without the program's name) asks for; raise UsageError."""
+    parser = make_parser()
+    at = _find_host(parser, argv)
+    known = vars(parser.parse_args([word for word in argv[:at] if word != "--"]))
+    is_help, is_version = known.pop("is_help"), known.pop("is_version")
+    if is_help or is_version:
+        answer = parser.format_help() if is_help else f"rexec {__version__}\n"
+        return Options(**known, host="", command=(), answer=answer)
+    if at == len(argv):
+        parser.error("HOST is missing")
+    command = tuple(argv[at + 1 :])
+    options = Options(**known, host=argv[at], command=command[1:] if command[:1] == ("--",) else command)
+    if options.is_list and options.command:
+        parser.error("--list takes no command")
+    if options.is_json and not options.is_list and not options.command:
+        parser.error("--json needs a command or --list")
+    return options
+
+
+def _find_host(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
+    """Return where HOST stands: the first word that is no option and no option's value."""
+    takes_value = _options_with_value(parser)
+    at = 0
+    while at < len(argv):
+        if argv[at] == "--":
+            return at + 1
+        if not argv[at].startswith("-"):
+            return at
+        at += 2 if argv[at] in takes_value else 1
+    return len(argv)
+
+
+def _options_with_value(parser: argparse.ArgumentParser) -> set[str]:
+    actions: list[Any] = parser._actions  # noqa: SLF001 - stable for fifteen years, and the one list of options
+    return {name for action in actions if action.nargs is None for name in action.option_strings}
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds

@@ -1,0 +1,152 @@
+"""One command, from Run to Exit: output to the sink, input from the source, signals between.
+
+Rule 1: a blocked direction never stops the other: nothing here waits but `Conversation.turn`.
+Rule 2: input is read only after the server asked for it, and no faster than it leaves.
+"""
+
+import os
+import select
+from collections.abc import Callable
+from typing import Final
+
+from rexecd.client.conversation import Conversation
+from rexecd.client.deadline import Deadline
+from rexecd.client.errors import UsageError, refusal
+from rexecd.client.results import Outcome, Stream, read_exit
+from rexecd.limits import MAX_DATA
+from rexecd.wire.messages import (
+    ErrorOutput,
+    Exit,
+    Input,
+    InputEnd,
+    InputWanted,
+    Message,
+    Output,
+    Refused,
+    Signal,
+    SignalName,
+    Started,
+)
+
+#: Takes what the command wrote, in order, as it comes.
+Sink = Callable[[Stream, bytes], None]
+
+#: No more input is read while this much waits to be sent.
+_MAX_BACKLOG: Final = 2 * MAX_DATA
+_MAX_SIGNALS: Final = 64
+
+
+class Descriptor:
+    """Input from a file descriptor."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor: int | None = descriptor
+
+    def read(self) -> bytes | None:
+        """Return bytes, `b""` at the end, None for not yet; raise UsageError."""
+        if self.descriptor is None:
+            return b""
+        try:
+            return os.read(self.descriptor, MAX_DATA)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise UsageError(f"the input cannot be read: {error.strerror}") from None
+
+
+class Memory:
+    """Input that is already here."""
+
+    __slots__ = ("_at", "_data", "descriptor")
+
+    def __init__(self, data: bytes) -> None:
+        self.descriptor: int | None = None
+        self._data = data
+        self._at = 0
+
+    def read(self) -> bytes | None:
+        """Return the next bytes, `b""` at the end."""
+        piece = self._data[self._at : self._at + MAX_DATA]
+        self._at += len(piece)
+        return piece
+
+
+class Exchange:
+    """The caller's side of one command that has been asked for."""
+
+    def __init__(
+        self, conversation: Conversation, *, wake: int, source: Descriptor | Memory | None, sink: Sink
+    ) -> None:
+        self._conversation = conversation
+        self._wake = wake
+        self._source = source
+        self._sink = sink
+        self._is_wanted = False
+        self._request_id = ""
+        self._outcome: Outcome | None = None
+        self._signals: list[int] = []
+        self._deadline: Deadline | None = None
+
+    def run(self, deadline: Deadline) -> Outcome:
+        """Return how the command ended; `deadline` is for the server's first answer.
+
+        Raise TimeoutError, what the server's refusal means, and what `Conversation.next` raises.
+        """
+        self._deadline = deadline
+        while True:
+            while (message := self._conversation.next()) is not None:
+                self._handle(message)
+                if self._outcome is not None:
+                    return self._outcome
+            self._move()
+
+    def _handle(self, message: Message) -> None:
+        match message:
+            case Output(data):
+                self._sink(Stream.STDOUT, data)
+            case ErrorOutput(data):
+                self._sink(Stream.STDERR, data)
+            case Started(request_id):
+                self._request_id = request_id
+                self._deadline = None  # from here on the rule's own deadline counts
+            case InputWanted():
+                self._is_wanted = True
+            case Exit():
+                self._outcome = read_exit(message, self._request_id)
+            case Refused():
+                raise refusal(message)
+
+    def _move(self) -> None:
+        self._send_signals()  # those that waited for the start
+        also = {self._wake: select.POLLIN}
+        is_hungry = self._is_hungry()
+        descriptor = self._source.descriptor if self._source else None
+        if is_hungry and descriptor is not None:
+            also[descriptor] = select.POLLIN
+        is_here = is_hungry and descriptor is None
+        ready = self._conversation.turn(also, deadline=self._deadline, at_once=is_here)
+        if self._wake in ready:
+            self._signals.extend(os.read(self._wake, _MAX_SIGNALS))
+        self._send_signals()
+        if is_here or (is_hungry and descriptor in ready):
+            self._feed()
+
+    def _is_hungry(self) -> bool:
+        return self._is_wanted and self._source is not None and self._conversation.backlog < _MAX_BACKLOG
+
+    def _feed(self) -> None:
+        data = self._source.read() if self._source else b""
+        if data is None:
+            return
+        if data:
+            self._conversation.say(Input(data))
+        else:
+            self._conversation.say(InputEnd())
+            self._source = None
+
+    def _send_signals(self) -> None:
+        """Send what was asked for, or keep it until the command has been started."""
+        while self._signals and self._conversation.may_say(Signal):
+            self._conversation.say(Signal(SignalName(self._signals.pop(0))), is_urgent=True)

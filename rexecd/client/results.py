@@ -1,0 +1,75 @@
+"""How a command ended, in the caller's words."""
+
+import enum
+import signal
+from typing import Final, NamedTuple
+
+from rexecd.client.errors import ProtocolBroken
+from rexecd.wire.messages import Ending, Exit
+
+#: What `timeout(1)` ends with, and what we do for a command whose deadline passed.
+TIMED_OUT_STATUS: Final = 124
+#: What a shell adds to the number of the signal that ended a command.
+SIGNAL_BASE: Final = 128
+_LAST_SIGNAL: Final = 127
+_MICROSECONDS: Final = 1_000_000
+
+_WORDS: Final = {Ending.EXITED: "exited", Ending.SIGNALLED: "signalled", Ending.TIMED_OUT: "timed_out"}
+
+
+class Stream(enum.IntEnum):
+    """Which output of the command bytes came from, numbered as descriptors are."""
+
+    STDOUT = 1
+    STDERR = 2
+
+
+class Outcome(NamedTuple):
+    """How a command ended; its output went to the sink."""
+
+    #: `exited`, `signalled` or `timed_out`.
+    outcome: str
+    #: Its exit status, 128 + N for signal N, or 124.
+    returncode: int
+    #: The signal that ended it, as `TERM`.
+    signal: str | None
+    #: Whether a ceiling cut its output or input.
+    truncated: bool
+    #: Seconds.
+    duration: float
+    request_id: str
+
+
+class Result(NamedTuple):
+    """How a command ended, and what it wrote; after `subprocess.CompletedProcess`."""
+
+    args: str
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+    outcome: str
+    signal: str | None
+    truncated: bool
+    duration: float
+    request_id: str
+
+
+def read_exit(message: Exit, request_id: str) -> Outcome:
+    """Return what the server's last message of a command says; raise ProtocolBroken."""
+    status, name = message.status, None
+    if message.ending is Ending.SIGNALLED:
+        if not 0 < status <= _LAST_SIGNAL:
+            raise ProtocolBroken(f"the server named a signal {status}")
+        name, status = signal_name(status), SIGNAL_BASE + status
+    elif message.ending is Ending.TIMED_OUT:
+        status = TIMED_OUT_STATUS
+    duration = message.duration / _MICROSECONDS
+    return Outcome(_WORDS[message.ending], status, name, message.truncated, duration, request_id)
+
+
+def signal_name(number: int) -> str:
+    """Return `TERM` for 15, and the number itself for one without a name here."""
+    try:
+        return signal.Signals(number).name.removeprefix("SIG")
+    except ValueError:
+        return str(number)

@@ -1,0 +1,253 @@
+"""An authenticated connection: one command at a time, any number one after another.
+
+Rule 1: a session belongs to one thread; only `signal` may be called from another, or from a
+signal handler.
+Rule 2: a command that was begun and not seen to its end costs the session: the connection is
+closed, and the server ends the command.
+"""
+
+import contextlib
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from rexecd.client.address import parse_address
+from rexecd.client.conversation import Conversation
+from rexecd.client.credentials import check_token
+from rexecd.client.deadline import Deadline
+from rexecd.client.dial import dial
+from rexecd.client.errors import ConnectFailed, ConnectionLost, ProtocolBroken, UsageError
+from rexecd.client.exchange import Descriptor, Exchange, Memory, Sink
+from rexecd.client.link import Link
+from rexecd.client.results import Outcome, Result, Stream
+from rexecd.client.trust import make_trust
+from rexecd.errors import RexecError
+from rexecd.limits import MAX_LINE
+from rexecd.wire.messages import (
+    Accepted,
+    Authenticate,
+    Entry,
+    Goodbye,
+    List,
+    Listed,
+    Offer,
+    Run,
+    SignalName,
+)
+
+#: For TCP, the handshake and the answer to the token together.
+CONNECT_TIMEOUT: Final = 15.0
+#: For the first answer to a request; the command itself may take as long as its rule says.
+ANSWER_TIMEOUT: Final = 60.0
+#: For the last word; the server does not depend on hearing it.
+_GOODBYE_TIMEOUT: Final = 1.0
+#: Most signals taken off the pipe at once.
+_MAX_SIGNALS: Final = 64
+#: A listing without an end would fill our memory.
+_MAX_ENTRIES: Final = 10_000
+
+
+def connect(
+    host: str,
+    *,
+    token: str,
+    ca: str | os.PathLike[str] | None = None,
+    pin: str | None = None,
+    connect_timeout: float = CONNECT_TIMEOUT,
+    answer_timeout: float = ANSWER_TIMEOUT,
+) -> "Session":
+    """Return an authenticated session with the rexecd at `host` (`name[:port]`, `[ipv6]:port`).
+
+    `ca` is a file with the certificate of the server's authority, `pin` the server's key as
+    `sha256:HEX`; one is needed, and where both are given both have to hold. Raise CallerError.
+    """
+    address = parse_address(host)
+    trust = make_trust(ca, pin)
+    secret = check_token(token)
+    deadline = Deadline(connect_timeout)
+    conversation = Conversation(Link(dial(address, trust, deadline)), str(address))
+    try:
+        conversation.say(Authenticate(secret))
+        accepted = conversation.wait(deadline)
+    except TimeoutError as error:
+        conversation.close()
+        raise ConnectFailed(f"{address}: {error}") from None
+    except BaseException:
+        conversation.close()
+        raise
+    return Session(conversation, accepted, answer_timeout=answer_timeout)
+
+
+def line_of(command: str | Sequence[str]) -> str:
+    """Return the line to send: a text as it is, several words quoted as for a shell.
+
+    Raise UsageError for what is not UTF-8 or too long.
+    """
+    line = command if isinstance(command, str) else shlex.join(command)
+    try:
+        size = len(line.encode())
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the command is not valid UTF-8 at character {error.start + 1}") from None
+    if size > MAX_LINE:
+        raise UsageError(
+            f"the command has {size} bytes, allowed are {MAX_LINE}", hint="send what is long as input"
+        )
+    return line
+
+
+class Session:
+    """What a caller can do once the server knows it. Made by `connect`; a context manager."""
+
+    def __init__(self, conversation: Conversation, accepted: Accepted, *, answer_timeout: float) -> None:
+        self._conversation = conversation
+        self._answer_timeout = answer_timeout
+        self.connection_id = accepted.connection_id
+        self.principal = accepted.principal
+        self.banner = accepted.banner
+        self._is_running = False
+        self._is_closed = False
+        self._wake, self._waker = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(self._waker, False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether a command is under way."""
+        return self._is_running
+
+    @property
+    def is_closed(self) -> bool:
+        """Return whether nothing more can be asked."""
+        return self._is_closed
+
+    def run(self, command: str | Sequence[str], *, input: bytes | None = None) -> Result:  # noqa: A002 - the name subprocess.run gave it
+        """Run a command to its end and return what it wrote, all of it held in memory.
+
+        A text is the line itself; a sequence of words is quoted. With `input` a command that
+        takes none is refused. Raise CallerError.
+        """
+        line = line_of(command)
+        written: dict[Stream, list[bytes]] = {Stream.STDOUT: [], Stream.STDERR: []}
+        outcome = self.execute(
+            line,
+            offer=Offer.NONE if input is None else Offer.ESSENTIAL,
+            source=input,
+            sink=lambda stream, data: written[stream].append(data),
+        )
+        stdout, stderr = (b"".join(pieces) for pieces in written.values())
+        return Result(
+            line,
+            outcome.returncode,
+            stdout,
+            stderr,
+            outcome.outcome,
+            outcome.signal,
+            outcome.truncated,
+            outcome.duration,
+            outcome.request_id,
+        )
+
+    def execute(self, line: str, *, offer: Offer, source: int | bytes | None = None, sink: Sink) -> Outcome:
+        """Run a command, giving `sink` its output as it comes, and return how it ended.
+
+        `source` is input, or a descriptor to read it from; it is touched only when the command
+        takes input. Raise CallerError, and whatever `sink` raises, which ends the session.
+        """
+        line = line_of(line)
+        feed = Descriptor(source) if isinstance(source, int) else None if source is None else Memory(source)
+        with self._request() as deadline:
+            self._conversation.say(Run(line, offer))
+            exchange = Exchange(self._conversation, wake=self._wake, source=feed, sink=sink)
+            self._is_running = True
+            return exchange.run(deadline)
+
+    def list(self) -> list[Entry]:
+        """Return what this caller may run; raise CallerError."""
+        entries: list[Entry] = []
+        with self._request() as deadline:
+            self._conversation.say(List())
+            while not isinstance(message := self._conversation.wait(deadline), Listed):
+                entries.append(message)
+                if len(entries) > _MAX_ENTRIES:
+                    raise ProtocolBroken(f"the server lists more than {_MAX_ENTRIES} commands")
+        return entries
+
+    def signal(self, name: str) -> None:
+        """Send a signal (`INT`, `TERM`, `HUP`, `QUIT`, `USR1`, `USR2`) to the running command.
+
+        May be called from a signal handler or another thread; does nothing when none runs.
+        Raise ValueError for another name.
+        """
+        try:
+            number = SignalName[name.removeprefix("SIG")]
+        except KeyError:
+            raise ValueError(f"{name!r} cannot be sent") from None
+        if self._is_running:
+            with contextlib.suppress(
+                OSError
+            ):  # full: one more would say nothing; closed: none is left to tell
+                os.write(self._waker, bytes([number]))
+
+    def close(self) -> None:
+        """Say goodbye if nothing is under way, and close the connection. May be called twice."""
+        if self._is_closed:
+            return
+        if self._conversation.may_say(Goodbye):
+            self._take_leave()
+        self._abandon()
+
+    @contextlib.contextmanager
+    def _request(self) -> Iterator[Deadline]:
+        """Begin a request under a deadline; close the session if it is left half done."""
+        if self._is_closed:
+            raise ConnectionLost("the session is closed")
+        deadline = Deadline(self._answer_timeout)
+        try:
+            self._conversation.settle()
+            yield deadline
+        except TimeoutError as error:
+            raise ConnectionLost(f"the server gave {error}") from None
+        except (ConnectionLost, ProtocolBroken):
+            self._abandon()  # also where nothing was under way
+            raise
+        finally:
+            self._end_request()
+
+    def _end_request(self) -> None:
+        self._is_running = False
+        if self._is_closed or not self._conversation.may_say(Run):
+            self._abandon()
+        else:
+            self._forget_signals()
+
+    def _take_leave(self) -> None:
+        deadline = Deadline(_GOODBYE_TIMEOUT)
+        with contextlib.suppress(OSError, RexecError):  # nobody is left who would want to know
+            self._conversation.say(Goodbye())
+            while self._conversation.backlog:
+                self._conversation.turn(deadline=deadline)
+                self._conversation.next()
+
+    def _abandon(self) -> None:
+        self._is_closed = True
+        if self._wake >= 0:
+            self._conversation.close()
+            os.close(self._wake)
+            os.close(self._waker)
+            self._wake = self._waker = -1
+
+    def _forget_signals(self) -> None:
+        """Drop what was meant for the command that is over."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._wake, _MAX_SIGNALS):
+                pass

@@ -1,0 +1,128 @@
+"""Whether the server is the one that was meant: by an authority's certificate, or by its key.
+
+Rule 1: nothing is trusted that was not named; the system's own authorities are not asked.
+Rule 2: everything here is settled before the first byte of ours, the token, is sent.
+"""
+
+import hashlib
+import hmac
+import os
+import re
+import ssl
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from rexecd.client.certificate import public_key_info
+from rexecd.client.errors import CallerError, ConnectFailed, ProtocolBroken, Untrusted, UsageError
+
+#: The one protocol spoken here, as the handshake names it.
+ALPN: Final = "rexec/1"
+
+_PIN: Final = re.compile(r"sha256:([0-9A-Fa-f]{64})")
+_NOT_TLS: Final = "the server does not speak TLS"
+
+
+class Trust(NamedTuple):
+    """What the server has to prove; where both are given, both."""
+
+    #: File with the authority's certificate.
+    ca: str | None
+    #: SHA-256 of the server's public key.
+    pin: bytes | None
+
+
+def make_trust(ca: str | os.PathLike[str] | None, pin: str | None) -> Trust:
+    """Return what was asked for; raise UsageError when that is nothing, or no pin."""
+    if ca is None and pin is None:
+        raise UsageError(
+            "nothing says how to recognise the server",
+            hint="give --ca FILE (the operator's ca.pem) or --pin sha256:HEX ('rexecd cert show' prints it)",
+        )
+    if pin is None:
+        return Trust(os.fspath(ca) if ca is not None else None, None)
+    match = _PIN.fullmatch(pin)
+    if match is None:
+        raise UsageError(f"pin {pin!r}: not 'sha256:' and 64 hexadecimal digits")
+    return Trust(os.fspath(ca) if ca is not None else None, bytes.fromhex(match[1]))
+
+
+def make_context(trust: Trust) -> ssl.SSLContext:
+    """Return the TLS settings that demand what `trust` says; raise UsageError for a bad file."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols([ALPN])
+    if trust.ca is None:  # the key is compared after the handshake, by `prove`
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    context.hostname_checks_common_name = False
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    try:
+        context.load_verify_locations(cafile=trust.ca)
+    except ssl.SSLError:
+        raise UsageError(f"{trust.ca}: no certificate in PEM form") from None
+    except OSError as error:
+        raise UsageError(f"{trust.ca}: {error.strerror}") from None
+    return context
+
+
+def prove(sock: ssl.SSLSocket, trust: Trust, place: str) -> None:
+    """Raise Untrusted unless the key matches its pin, ProtocolBroken unless `rexec/1` was agreed."""
+    if trust.pin is not None:
+        _compare_pin(sock.getpeercert(binary_form=True) or b"", trust.pin, place)
+    if sock.selected_alpn_protocol() != ALPN:
+        raise ProtocolBroken(
+            f"{place}: the server does not speak {ALPN}", hint="is this the port of a rexecd?"
+        )
+
+
+def _compare_pin(certificate: bytes, pin: bytes, place: str) -> None:
+    try:
+        found = hashlib.sha256(public_key_info(certificate)).digest()
+    except ValueError as error:
+        raise Untrusted(f"{place}: the server's certificate cannot be read: {error}") from None
+    if not hmac.compare_digest(found, pin):
+        raise Untrusted(
+            f"{place}: the server's key is not the pinned one: it has sha256:{found.hex()}",
+            hint="ask the operator whether the key was changed; if it was not, someone stands in between",
+        )
+
+
+#: What OpenSSL found wrong with a certificate (X509_V_ERR_*), and the remedy.
+_ASK_RENEWAL: Final = "ask the operator to run 'rexecd cert renew'"
+_ASK_CA: Final = "is --ca the certificate of this server's authority?"
+_ASK_NAME: Final = "use a name the certificate holds, or ask the operator to issue it for this one"
+EXPIRED: Final = 10
+_COMPLAINTS: Final[Mapping[int, tuple[str, str]]] = {
+    9: ("certificate is not valid yet", "are the clocks of both sides right?"),
+    EXPIRED: ("certificate expired", _ASK_RENEWAL),
+    18: ("certificate is signed by itself, not by the given authority", _ASK_CA),
+    19: ("certificate was issued by another authority", _ASK_CA),
+    20: ("certificate was issued by another authority", _ASK_CA),
+    21: ("certificate was issued by another authority", _ASK_CA),
+    62: ("certificate does not name this host", _ASK_NAME),
+    64: ("certificate does not name this address", _ASK_NAME),
+}
+#: Handshakes that failed for another reason than the certificate.
+_HANDSHAKES: Final[Mapping[str, str]] = {
+    "WRONG_VERSION_NUMBER": _NOT_TLS,
+    "RECORD_LAYER_FAILURE": _NOT_TLS,
+    "TLSV1_ALERT_PROTOCOL_VERSION": "the server does not speak TLS 1.3",
+    "UNSUPPORTED_PROTOCOL": "the server does not speak TLS 1.3",
+    "TLSV1_ALERT_NO_APPLICATION_PROTOCOL": f"the server does not speak {ALPN}",
+    "NO_APPLICATION_PROTOCOL": f"the server does not speak {ALPN}",
+}
+
+
+def explain(error: ssl.SSLError, place: str, *, ended: str = "") -> CallerError:
+    """Return what to raise for a failed handshake; `ended` is the day a certificate expired."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        fallback = f"certificate is not valid: {error.verify_message}"
+        complaint, hint = _COMPLAINTS.get(error.verify_code, (fallback, _ASK_CA))
+        when = f" on {ended}" if ended else ""
+        return Untrusted(f"{place}: the server's {complaint}{when}", hint=hint)
+    if isinstance(error, ssl.SSLEOFError):
+        return ConnectFailed(f"{place}: the server ended the connection during the handshake")
+    reason = error.reason or "unknown"
+    fallback = f"the handshake failed: {reason.lower().replace('_', ' ')}"
+    return ConnectFailed(f"{place}: {_HANDSHAKES.get(reason, fallback)}")

@@ -1,0 +1,165 @@
+"""Open only files owned and moded as required, never through a symlink; replace them whole.
+
+Rule 1: a file is judged by the descriptor that is then read, never by its name (ATTACKS CFG-07).
+Rule 2: every fault is one line of a ConfigError: place, what is wrong, remedy.
+"""
+
+import contextlib
+import errno
+import fcntl
+import io
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from rexecd import limits
+from rexecd.errors import ConfigError, Unavailable
+
+#: Neither a FIFO nor a terminal nor a symlink put in a file's place may hold or lead us.
+_CAREFUL: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_WRITABLE: Final = stat.S_IWGRP | stat.S_IWOTH
+#: What a secret's mode may not hold: the group may read it, nothing else.
+_EXPOSED: Final = stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
+_BLOCK: Final = 64 * 1024
+
+
+def judge(path: Path, status: os.stat_result, *, secret: bool = False) -> None:
+    """Raise ConfigError unless `status` is a regular file that only its owner can change.
+
+    The owner must be root or ourselves. A secret may be readable by its group, not by others.
+    """
+    if stat.S_ISLNK(status.st_mode):
+        raise _symlink(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(f"{path}: not a regular file; put one in its place")
+    own = os.geteuid()
+    if status.st_uid not in (0, own):
+        raise ConfigError(f"{path}: owned by uid {status.st_uid}, not by root or uid {own}; chown it")
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & _WRITABLE:
+        raise ConfigError(f"{path}: writable by group or others (mode {mode:04o}); chmod go-w it")
+    if secret and mode & _EXPOSED:
+        raise ConfigError(f"{path}: readable by others (mode {mode:04o}); chmod 640 it")
+
+
+def read_file(path: Path, *, secret: bool = False, most: int = limits.MAX_CONFIG, hint: str = "") -> bytes:
+    """Return what is in `path`; raise ConfigError if it is missing, unsafe or over `most` bytes.
+
+    `hint` is the remedy for a missing file: `run 'rexecd init'`.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _CAREFUL)
+    except OSError as error:
+        raise _unopened(path, error, hint) from None
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        judge(path, os.fstat(descriptor), secret=secret)
+        try:
+            data = _read(file, most + 1)
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from None
+    if len(data) > most:
+        raise ConfigError(f"{path}: larger than {most} bytes; is it the right file?")
+    return data
+
+
+def open_private(path: Path, flags: int) -> int:
+    """Return a descriptor of `path` that we write to, creating it with mode 0600; raise ConfigError.
+
+    A second name is refused as well: a link planted in our directory could be any file of ours.
+    """
+    try:
+        try:
+            descriptor = os.open(path, flags | _CAREFUL | os.O_CREAT | os.O_EXCL, 0o600)
+            os.fchmod(descriptor, 0o600)  # whatever the umask took away
+        except FileExistsError:
+            descriptor = os.open(path, flags | _CAREFUL)
+    except OSError as error:
+        raise _unopened(path, error) from None
+    try:
+        status = os.fstat(descriptor)
+        judge(path, status)
+        if status.st_nlink != 1:
+            raise ConfigError(f"{path}: has {status.st_nlink} names (hard links); remove the others")
+    except ConfigError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def write_file(path: Path, data: bytes, *, mode: int) -> None:
+    """Replace `path` by `data` at once and for good; raise ConfigError, and then nothing changed.
+
+    The new file's name is fixed, so that what a crash leaves behind (it may be a secret) is
+    removed by the next call. One writer at a time, therefore.
+    """
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CAREFUL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(descriptor, mode)
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+            new.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                new.unlink()
+            raise
+        sync_directory(path.parent)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable; raise OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lock(path: Path) -> io.FileIO:
+    """Return a file that holds the lock at `path` for as long as it stays open.
+
+    Raise Unavailable if another process holds it, ConfigError for an unsafe file. The file is
+    never removed: two processes could then hold two locks of one name.
+    """
+    file = io.FileIO(open_private(path, os.O_RDWR), "r+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise Unavailable(f"{path}: held by another process; is rexecd running?") from None
+    except OSError as error:
+        file.close()
+        raise ConfigError(f"{path}: cannot be locked: {error.strerror}") from None
+    return file
+
+
+def _read(file: io.FileIO, most: int) -> bytes:
+    """Return at most `most` bytes: a file may grow while it is read."""
+    pieces = bytearray()
+    while len(pieces) < most:
+        piece = file.read(min(_BLOCK, most - len(pieces)))
+        if not piece:
+            break
+        pieces += piece
+    return bytes(pieces)
+
+
+def _symlink(path: Path) -> ConfigError:
+    return ConfigError(f"{path}: is a symbolic link; name the file itself")
+
+
+def _unopened(path: Path, error: OSError, hint: str = "") -> ConfigError:
+    if error.errno == errno.ELOOP:
+        return _symlink(path)
+    if error.errno == errno.ENOENT:
+        return ConfigError(f"{path}: not found; {hint or 'create it'}")
+    if error.errno in (errno.ENXIO, errno.EISDIR):
+        return ConfigError(f"{path}: not a regular file; put one in its place")
+    return ConfigError(f"{path}: cannot be opened: {error.strerror}")

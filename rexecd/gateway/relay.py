@@ -1,0 +1,256 @@
+"""Move one command's bytes between TLS and its pipes, with back-pressure and without decisions.
+
+One loop, one thread, over {TLS, channel, pipes, stop}. What is read is written before more of it
+is read, so memory stays flat and the slowest reader holds the command:
+
+* output: a pipe is read only when nothing waits for TLS; meanwhile TLS is still read, so a
+  Signal passes while output is blocked;
+* input: TLS is read only when nothing waits for the command's stdin; meanwhile a hang-up is heard.
+
+When Exited comes, everything the command wrote is in the pipes already. They are read until
+end-of-file, or empty, or no more than a pipe holds: a grandchild that keeps one open, or keeps
+writing, delays nobody.
+"""
+
+import contextlib
+import fcntl
+import os
+import select
+import time
+
+from rexecd.errors import RemoteProtocolError, Unavailable
+from rexecd.gateway.stream import HANG_UP, Stopping, Stream
+from rexecd.limits import MAX_DATA
+from rexecd.seam import messages as seam
+from rexecd.seam.channel import Channel
+from rexecd.serving import Stop
+from rexecd.wire import messages as wire
+from rexecd.wire.connection import Connection
+from rexecd.wire.frames import HEADER_SIZE
+
+
+class ConnectionLost(Exception):
+    """The caller is gone."""
+
+
+class WriteTimeout(Exception):
+    """The caller has not taken a byte for too long."""
+
+
+class Relay:
+    """One running command, seen from the gateway."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        connection: Connection,
+        channel: Channel,
+        stop: Stop,
+        *,
+        started: seam.Started,
+        descriptors: tuple[int, ...],
+        write_timeout: float,
+    ) -> None:
+        self._stream = stream
+        self._connection = connection
+        self._channel = channel
+        self._stop = stop
+        self._write_timeout = write_timeout
+        *stdin, stdout, stderr = descriptors
+        self._stdin: int | None = stdin[0] if stdin else None
+        self._pipes: dict[int, type[wire.Output | wire.ErrorOutput]] = {
+            stdout: wire.Output,
+            stderr: wire.ErrorOutput,
+        }
+        for descriptor in descriptors:
+            os.set_blocking(descriptor, False)
+        self._output_left = started.output_ceiling
+        self._input_left = started.input_ceiling
+        self._counts = {wire.Output: 0, wire.ErrorOutput: 0, wire.Input: 0}
+        self._truncated = False
+        self._room = bytearray(HEADER_SIZE + MAX_DATA)
+        self._progress = 0.0
+        self._in = memoryview(b"")
+        self._exited: seam.Exited | None = None
+        self._budgets: dict[int, int] = {}
+
+    def run(self) -> tuple[seam.Exited, seam.Drained]:
+        """Return how the command ended and what was moved, when all of it has been sent.
+
+        Raise ConnectionLost, WriteTimeout, RemoteProtocolError (the caller's fault), Unavailable
+        (the monitor is away) or Stopping.
+        """
+        self._take_messages()  # what arrived together with the request
+        while self._exited is None or self._pipes or self._stream.unsent:
+            self._turn()
+        return self._exited, self._drained()
+
+    def close(self) -> None:
+        """Close what is left of the pipes.
+
+        After an error this comes when the monitor has been told: a command that sees its pipe
+        break first would be recorded as having died of that.
+        """
+        self._close_stdin()
+        for descriptor in list(self._pipes):
+            self._close_pipe(descriptor)
+
+    def _turn(self) -> None:
+        """Wait once, and do everything that is ready."""
+        ready = dict(self._poll())
+        if self._stop.fileno() in ready:
+            raise Stopping
+        if self._stream.unsent:
+            self._flush()
+        if self._channel.fileno() in ready:
+            self._hear_monitor()
+        if self._stdin is not None and self._stdin in ready:
+            self._feed()
+        self._hear_caller(ready.get(self._stream.fileno(), 0))
+        for descriptor in list(self._pipes):
+            if not self._stream.unsent and (descriptor in ready or self._exited is not None):
+                self._pump(descriptor)
+
+    def _poll(self) -> list[tuple[int, int]]:
+        """Wait for whatever could be moved now; raise WriteTimeout."""
+        poller = select.poll()
+        tls = HANG_UP
+        if not self._in:
+            tls |= select.POLLIN
+        if self._stream.unsent:
+            tls |= select.POLLOUT
+        poller.register(self._stream, tls)
+        poller.register(self._stop, select.POLLIN)
+        if self._exited is None:
+            poller.register(self._channel, select.POLLIN)
+        if self._in and self._stdin is not None:
+            poller.register(self._stdin, select.POLLOUT)
+        if self._stream.unsent:
+            left = self._progress + self._write_timeout - time.monotonic()
+            if left <= 0:
+                raise WriteTimeout
+            return poller.poll(left * 1000)
+        for descriptor in self._pipes:
+            poller.register(descriptor, select.POLLIN)
+        # After Exited the pipes are read whatever poll says; it only gathers the rest.
+        return poller.poll(None if self._exited is None else 0)
+
+    def _hear_monitor(self) -> None:
+        """Take Exited; everything else from the monitor ends the session."""
+        try:
+            message = self._channel.receive()
+        except RemoteProtocolError as error:
+            raise Unavailable(f"the monitor misspoke: {error}") from None
+        if isinstance(message, seam.Exited):
+            self._exited = message
+            self._budgets = {pipe: fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) for pipe in self._pipes}
+            self._close_stdin()
+            return
+        raise Unavailable(message.text if isinstance(message, wire.Closed) else "the monitor went away")
+
+    def _hear_caller(self, events: int) -> None:
+        """Read from the caller if anything can be taken."""
+        if not self._in:
+            if events & (select.POLLIN | HANG_UP) or self._stream.pending():
+                data = self._stream.read()
+                if data is not None:
+                    if not data:
+                        raise ConnectionLost
+                    self._connection.receive(data)
+            self._take_messages()
+        elif events & HANG_UP:
+            raise ConnectionLost
+
+    def _take_messages(self) -> None:
+        """Act on whole messages until one has to wait for the command's stdin."""
+        while not self._in and (message := self._connection.next_message()) is not None:
+            match message:
+                case wire.Input(data):
+                    self._take_input(data)
+                case wire.InputEnd():
+                    self._close_stdin()
+                case wire.Signal():
+                    if self._exited is None:
+                        self._channel.send(message)
+                case _:  # the state table lets nothing else through here
+                    raise RemoteProtocolError(f"{type(message).__name__} while a command runs")
+
+    def _take_input(self, data: bytes) -> None:
+        """Give bytes to the command, up to the ceiling; drop them when it no longer reads."""
+        kept = data[: self._input_left]
+        self._input_left -= len(kept)
+        self._truncated |= len(kept) < len(data)
+        if self._stdin is not None:
+            self._in = memoryview(kept)
+            self._feed()
+
+    def _feed(self) -> None:
+        """Write what waits for stdin, as far as the pipe takes it."""
+        if self._stdin is None or not self._in:
+            return
+        try:
+            written = os.write(self._stdin, self._in)
+        except BlockingIOError:
+            return
+        except BrokenPipeError:  # the command does not want it; its output still counts
+            self._close_stdin()
+            return
+        self._counts[wire.Input] += written
+        self._in = self._in[written:]
+
+    def _pump(self, descriptor: int) -> None:
+        """Move one piece from a pipe to the caller."""
+        most = MAX_DATA if self._exited is None else min(MAX_DATA, self._budgets[descriptor])
+        try:
+            size = os.readv(descriptor, [memoryview(self._room)[HEADER_SIZE : HEADER_SIZE + most]])
+        except BlockingIOError:
+            if self._exited is not None:
+                self._close_pipe(descriptor)
+            return
+        if not size:
+            self._close_pipe(descriptor)
+            return
+        if self._exited is not None:
+            self._budgets[descriptor] -= size
+        self._send_piece(self._pipes[descriptor], size)
+
+    def _send_piece(self, kind: type[wire.Output | wire.ErrorOutput], size: int) -> None:
+        """Send the piece that lies in the room behind its header; past the ceiling only count it."""
+        self._counts[kind] += size
+        kept = min(size, self._output_left)
+        self._output_left -= kept
+        self._truncated |= kept < size
+        if kept:
+            self._room[:HEADER_SIZE] = self._connection.send_header(kind, kept)
+            try:
+                self._stream.put(memoryview(self._room)[: HEADER_SIZE + kept])
+            except OSError:
+                raise ConnectionLost from None
+            self._progress = time.monotonic()
+
+    def _flush(self) -> None:
+        """Send what waits; raise ConnectionLost."""
+        try:
+            if self._stream.flush():
+                self._progress = time.monotonic()
+        except OSError:
+            raise ConnectionLost from None
+
+    def _drained(self) -> seam.Drained:
+        return seam.Drained(
+            self._counts[wire.Output],
+            self._counts[wire.ErrorOutput],
+            self._counts[wire.Input],
+            self._truncated,
+        )
+
+    def _close_stdin(self) -> None:
+        self._in = memoryview(b"")
+        if self._stdin is not None:
+            descriptor, self._stdin = self._stdin, None
+            os.close(descriptor)
+
+    def _close_pipe(self, descriptor: int) -> None:
+        self._pipes.pop(descriptor, None)
+        with contextlib.suppress(OSError):
+            os.close(descriptor)

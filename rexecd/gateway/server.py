@@ -1,0 +1,49 @@
+"""The exposed process: a `ThreadingMixIn` server whose handshake happens in the connection's thread.
+
+The listening socket is never wrapped: a silent peer would then hold up everyone in `accept`.
+"""
+
+import socket
+import socketserver
+import ssl
+from typing import Any
+
+from rexecd.gateway.report import Reporter
+from rexecd.gateway.session import Session, Surroundings
+from rexecd.seam.messages import Trouble
+from rexecd.serving import BoundedThreadingServer, Stop
+from rexecd.settings import Settings
+
+#: Descriptors of one connection at most: socket, channel, three pipes, one for polling;
+#: and of the process itself.
+DESCRIPTORS_EACH = 6
+DESCRIPTORS_ELSE = 64
+
+
+def listener(host: str, port: int) -> socket.socket:
+    """Return a listening TCP socket; an empty host means every address, v6 and v4. Raise OSError."""
+    if not host:
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=socket.SOMAXCONN)
+
+
+class GatewayServer(BoundedThreadingServer):
+    """Accepts callers; each gets a thread, which owns its socket until the end."""
+
+    def __init__(
+        self, sock: socket.socket, settings: Settings, context: ssl.SSLContext, reporter: Reporter
+    ) -> None:
+        stop = Stop()
+        super().__init__(sock, socketserver.BaseRequestHandler, most=settings.max_connections, stop=stop)
+        self._reporter = reporter
+        self._surroundings = Surroundings(settings, context, reporter, stop)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's types
+        """Serve one connection; called in its thread."""
+        Session(request, client_address, self._surroundings).run()
+
+    def shed(self, request: Any, client_address: Any, why: str) -> None:  # noqa: ANN401
+        """Close at once, without a thread and without a byte; it is counted, not recorded singly."""
+        self.close_request(request)
+        self._reporter.report(Trouble.SHED, str(client_address[0]), int(client_address[1]), why)

@@ -1,0 +1,267 @@
+"""One caller's life, seen from the exposed side: carry its token and lines to the monitor.
+
+Nothing is decided here. The thread that runs this owns the socket from the handshake to the end.
+"""
+
+import contextlib
+import os
+import select
+import socket
+import ssl
+import time
+from typing import Any, Final, NamedTuple
+
+from rexecd.errors import Code, RemoteProtocolError, Unavailable
+from rexecd.gateway.relay import ConnectionLost, Relay, WriteTimeout
+from rexecd.gateway.report import Reporter
+from rexecd.gateway.stream import DeadlinePassed, Stopping, Stream
+from rexecd.limits import MAX_NAME
+from rexecd.seam import messages as seam
+from rexecd.seam.channel import Channel, connect
+from rexecd.serving import Stop
+from rexecd.settings import Settings
+from rexecd.tls import ALPN
+from rexecd.wire import messages as wire
+from rexecd.wire.connection import Connection, Role
+
+#: How often a monitor that is away is looked for.
+_LOOK_AGAIN: Final = 0.05
+#: How long the reason of an end may take to reach the caller.
+_LAST_WORDS: Final = 1.0
+_AWAY: Final = "the service is not complete just now; try later"
+
+
+class Surroundings(NamedTuple):
+    """What all sessions of one gateway share."""
+
+    settings: Settings
+    context: ssl.SSLContext
+    reporter: Reporter
+    stop: Stop
+
+
+class Session:
+    """One connection, in a thread of its own."""
+
+    def __init__(self, raw: socket.socket, peer: tuple[Any, ...], surroundings: Surroundings) -> None:
+        self._raw = raw
+        self._address, self._port = str(peer[0])[:MAX_NAME], int(peer[1])
+        self._around = surroundings
+        self._connection = Connection(Role.SERVER)
+        self._channel: Channel | None = None
+        self._relay: Relay | None = None
+
+    def run(self) -> None:
+        """Serve the connection to its end."""
+        deadline = time.monotonic() + self._around.settings.grace_time
+        try:
+            self._stream = Stream(self._raw, self._around.context, self._around.stop)
+        except OSError:  # gone before it began
+            return
+        # Wrapping took the socket over; from here on closing it is this thread's work alone.
+        try:
+            greeted = self._handshake(deadline)
+        except BaseException:
+            self._stream.abort()
+            raise
+        if not greeted:
+            self._stream.abort()
+            return
+        try:
+            self._converse(deadline)
+        finally:
+            self._stream.close()
+
+    def _handshake(self, deadline: float) -> bool:
+        """Return whether the peer speaks our protocol; else it is reported and gets no answer."""
+        try:
+            self._stream.handshake(deadline)
+            if self._stream.protocol() == ALPN:
+                return True
+            why = f"the peer does not speak {ALPN}"
+        except DeadlinePassed:
+            why = "no handshake within the grace time"
+        except Stopping:
+            return False
+        except ssl.SSLError as error:
+            why = error.reason or "handshake failed"
+        except OSError as error:
+            why = error.strerror or "connection lost"
+        self._report(seam.Trouble.TLS_FAILED, why)
+        return False
+
+    def _converse(self, deadline: float) -> None:
+        """Authenticate and serve; whatever ends it is told to whoever still listens."""
+        parting, detail = seam.Parting.CONNECTION_LOST, ""
+        try:
+            token = self._await_token(deadline)
+            self._channel = self._find_monitor()
+            if self._introduce(self._channel, token):
+                self._serve(self._channel)
+            parting = seam.Parting.GOODBYE
+        except Stopping:
+            parting = seam.Parting.STOPPING
+            self._say_closed(Code.UNAVAILABLE, "the service is stopping; try later")
+        except RemoteProtocolError as error:
+            parting, detail = seam.Parting.PROTOCOL_ERROR, str(error)
+            self._say_closed(Code.PROTOCOL_ERROR, detail)
+        except Unavailable as error:
+            detail = str(error)
+            self._say_closed(Code.UNAVAILABLE, _AWAY)
+        except (WriteTimeout, DeadlinePassed):
+            parting = seam.Parting.WRITE_TIMEOUT
+        except (ConnectionLost, OSError):
+            pass  # the caller is gone: there is nobody to tell but the monitor
+        finally:
+            self._part(parting, detail)
+
+    def _part(self, parting: seam.Parting, detail: str) -> None:
+        """Tell the monitor how it ended; a closed channel ends a command that still runs."""
+        if self._channel is not None:
+            with contextlib.suppress(Unavailable):
+                self._channel.send(seam.Renounce(parting, detail))
+            self._channel.close()
+            if self._relay is not None:
+                self._relay.close()
+        elif parting is not seam.Parting.STOPPING:
+            self._report(seam.Trouble.UNAUTHENTICATED, detail or parting.word)
+
+    def _await_token(self, deadline: float) -> bytes:
+        """Return the token of the caller's first message, under the deadline of the handshake."""
+        while True:
+            message = self._connection.next_message()
+            if isinstance(message, wire.Authenticate):
+                return message.token
+            data = self._stream.read()
+            if data is None:
+                try:
+                    self._stream.wait(select.POLLIN, deadline)
+                except DeadlinePassed:
+                    raise RemoteProtocolError("no token within the grace time") from None
+            elif not data:
+                raise ConnectionLost
+            else:
+                self._connection.receive(data)
+
+    def _find_monitor(self) -> Channel:
+        """Return a channel of this connection's own; wait a bounded time for a monitor that is away."""
+        settings = self._around.settings
+        deadline = time.monotonic() + settings.monitor_wait
+        while True:
+            try:
+                return connect(settings.seam_socket, seam.SEAM, timeout=settings.write_timeout)
+            except Unavailable:
+                if time.monotonic() >= deadline:
+                    raise
+            if self._around.stop.wait(_LOOK_AGAIN):
+                raise Stopping
+
+    def _introduce(self, channel: Channel, token: bytes) -> bool:
+        """Carry the token over; return whether the monitor accepted it."""
+        facts = seam.Authenticate(self._address, self._port, self._stream.description(), token)
+        channel.send(facts)
+        answer = self._answer(channel)
+        self._say(answer)
+        return isinstance(answer, wire.Accepted)
+
+    def _serve(self, channel: Channel) -> None:
+        """Carry requests until the caller says goodbye or the monitor ends the session."""
+        while True:
+            match self._next_request(channel):
+                case wire.Run() as request:
+                    if not self._run(channel, request):
+                        return
+                case wire.List() as request:
+                    self._list(channel, request)
+                case wire.Goodbye():
+                    return
+                case _:
+                    pass  # Input, InputEnd or Signal that was under way when the command ended
+
+    def _run(self, channel: Channel, request: wire.Run) -> bool:
+        """Carry one command; return whether the session goes on."""
+        channel.send(request)
+        answer, descriptors = self._answer_with_descriptors(channel)
+        if not isinstance(answer, seam.Started):
+            self._say(answer)
+            return not isinstance(answer, wire.Closed)
+        self._relay = Relay(
+            self._stream,
+            self._connection,
+            channel,
+            self._around.stop,
+            started=answer,
+            descriptors=descriptors,
+            write_timeout=self._around.settings.write_timeout,
+        )
+        self._say(wire.Started(answer.request_id), *([wire.InputWanted()] if answer.takes_input else []))
+        exited, drained = self._relay.run()
+        self._relay.close()
+        self._relay = None
+        channel.send(drained)
+        self._say(wire.Exit(exited.ending, exited.status, drained.truncated, exited.duration))
+        return True
+
+    def _list(self, channel: Channel, request: wire.List) -> None:
+        """Pass a listing on, entry by entry."""
+        channel.send(request)
+        while True:
+            answer = self._answer(channel)
+            self._say(answer)
+            if not isinstance(answer, wire.Entry):
+                return
+
+    def _next_request(self, channel: Channel) -> wire.Message:
+        """Wait for the caller's next message, hearing the monitor and the stop meanwhile."""
+        poller = select.poll()
+        for source in (self._stream, channel, self._around.stop):
+            poller.register(source, select.POLLIN)
+        while (message := self._connection.next_message()) is None:
+            data = self._stream.read()
+            if data is None:
+                ready = {descriptor for descriptor, _ in poller.poll()}
+                if self._around.stop.fileno() in ready:
+                    raise Stopping
+                if channel.fileno() in ready:
+                    # Between commands the monitor speaks only to end the session.
+                    raise Unavailable("the monitor ended the session")
+            elif not data:
+                raise ConnectionLost
+            else:
+                self._connection.receive(data)
+        return message
+
+    def _answer(self, channel: Channel) -> wire.Message:
+        return self._answer_with_descriptors(channel)[0]
+
+    def _answer_with_descriptors(self, channel: Channel) -> tuple[wire.Message, tuple[int, ...]]:
+        """Return what the monitor says, with exactly the descriptors it declares.
+
+        Anything else is the monitor's fault and not the caller's: raise Unavailable.
+        """
+        try:
+            answer, descriptors = channel.receive_with_descriptors()
+        except RemoteProtocolError as error:
+            raise Unavailable(f"the monitor misspoke: {error}") from None
+        if answer is None:
+            raise Unavailable("the monitor went away")
+        declared = 2 + answer.takes_input if isinstance(answer, seam.Started) else 0
+        if len(descriptors) != declared:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise Unavailable("the monitor sent other descriptors than it declared")
+        return answer, descriptors
+
+    def _say(self, *messages: wire.Message) -> None:
+        """Send messages of the server's own in one piece."""
+        data = b"".join(map(self._connection.send, messages))
+        self._stream.put_all(data, time.monotonic() + self._around.settings.write_timeout)
+
+    def _say_closed(self, code: Code, text: str) -> None:
+        """Say why the session ends, if that can still be said."""
+        with contextlib.suppress(OSError, DeadlinePassed):
+            data = self._connection.close_with(wire.Closed(code, text))
+            self._stream.put_all(data, time.monotonic() + _LAST_WORDS)
+
+    def _report(self, trouble: seam.Trouble, why: str) -> None:
+        self._around.reporter.report(trouble, self._address, self._port, why)

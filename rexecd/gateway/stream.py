@@ -1,0 +1,151 @@
+"""One TLS connection, non-blocking, owned by one thread; every wait has a deadline and hears the stop.
+
+Never `shutdown()` a TLS socket, and never touch it from two threads (ATTACKS TLS-11).
+"""
+
+import contextlib
+import select
+import socket
+import ssl
+import time
+from typing import Final
+
+from rexecd.serving import Stop
+
+#: What is read at once: a TLS record holds at most 16 KiB, so a read returns no more.
+_READ_SIZE: Final = 16 * 1024
+#: At the end what the peer still sends is read and dropped, so that our last words are not lost
+#: in a reset (ATTACKS SRV-12); a peer that goes on talking is cut.
+_LINGER_SECONDS: Final = 1.0
+_LINGER_BYTES: Final = 1024 * 1024
+
+#: The peer closed its sending half: poll tells this even while nothing is read.
+HANG_UP: Final = select.POLLRDHUP | select.POLLHUP | select.POLLERR
+
+
+class DeadlinePassed(Exception):
+    """The peer took longer than it had."""
+
+
+class Stopping(Exception):
+    """The service stops."""
+
+
+class Stream:
+    """A TLS connection to a caller."""
+
+    def __init__(self, raw: socket.socket, context: ssl.SSLContext, stop: Stop) -> None:
+        raw.setblocking(False)  # noqa: FBT003 - the library's own signature
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._tls = context.wrap_socket(
+            raw, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
+        )
+        self._stop = stop
+        self._unsent = memoryview(b"")
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor, for poll."""
+        return self._tls.fileno()
+
+    def handshake(self, deadline: float) -> None:
+        """Complete the TLS handshake; raise ssl.SSLError, OSError, DeadlinePassed or Stopping."""
+        while True:
+            try:
+                self._tls.do_handshake()
+                return
+            except ssl.SSLWantReadError:
+                self.wait(select.POLLIN, deadline)
+            except ssl.SSLWantWriteError:
+                self.wait(select.POLLOUT, deadline)
+
+    def protocol(self) -> str | None:
+        """Return the protocol both sides agreed on (ALPN)."""
+        return self._tls.selected_alpn_protocol()
+
+    def description(self) -> str:
+        """Return version and cipher, for the record."""
+        cipher = self._tls.cipher()
+        return f"{self._tls.version()} {cipher[0] if cipher else ''}"
+
+    def pending(self) -> bool:
+        """Return whether decrypted bytes wait that poll cannot see."""
+        return self._tls.pending() > 0
+
+    def read(self) -> bytes | None:
+        """Return what is there, None if nothing is, `b""` at any kind of end."""
+        try:
+            return self._tls.recv(_READ_SIZE)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        except (ssl.SSLError, OSError):
+            return b""
+
+    @property
+    def unsent(self) -> bool:
+        """Return whether bytes wait to be sent: nothing else may be put behind them yet."""
+        return bool(self._unsent)
+
+    def put(self, data: memoryview | bytes) -> None:
+        """Send what fits now and keep the rest, without copying; raise OSError if the peer is gone.
+
+        The caller leaves the bytes alone until `unsent` is false.
+        """
+        self._unsent = memoryview(data)
+        self.flush()
+
+    def flush(self) -> int:
+        """Send what fits of the rest and return how many bytes that was; raise OSError."""
+        if not self._unsent:
+            return 0
+        try:
+            sent = self._tls.send(self._unsent)
+        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            return 0
+        self._unsent = self._unsent[sent:]
+        return sent
+
+    def put_all(self, data: bytes, deadline: float) -> None:
+        """Send everything behind what still waits; raise OSError or DeadlinePassed."""
+        self._flush_all(deadline)
+        self.put(data)
+        self._flush_all(deadline)
+
+    def _flush_all(self, deadline: float) -> None:
+        while self._unsent:
+            if not self.flush():
+                self.wait(select.POLLOUT, deadline, hear_stop=False)
+
+    def wait(self, events: int, deadline: float, *, hear_stop: bool = True) -> None:
+        """Wait until the socket is ready; raise DeadlinePassed or Stopping."""
+        poller = select.poll()
+        poller.register(self._tls, events)
+        if hear_stop:
+            poller.register(self._stop, select.POLLIN)
+        ready = poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        if not ready:
+            raise DeadlinePassed
+        if any(descriptor == self._stop.fileno() for descriptor, _ in ready):
+            raise Stopping
+
+    def close(self) -> None:
+        """Say close_notify, give the last words a moment to arrive, and close."""
+        with contextlib.suppress(OSError, ValueError):
+            self._tls.unwrap()
+        with contextlib.suppress(OSError), socket.socket(fileno=self._tls.detach()) as plain:
+            plain.shutdown(socket.SHUT_WR)
+            self._linger(plain)
+
+    def abort(self) -> None:
+        """Close at once: a stranger gets not one byte more."""
+        self._tls.close()
+
+    def _linger(self, plain: socket.socket) -> None:
+        deadline = time.monotonic() + _LINGER_SECONDS
+        left = _LINGER_BYTES
+        poller = select.poll()
+        poller.register(plain, select.POLLIN)
+        while left > 0 and poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            dropped = len(plain.recv(_READ_SIZE))
+            if not dropped:
+                return
+            left -= dropped

@@ -1,0 +1,66 @@
+"""The trusted process's two doors: the seam for the gateway, and the operator's own.
+
+Both are `ThreadingMixIn` servers over AF_UNIX packets; who connects is asked of the kernel.
+"""
+
+import os
+import socket
+import socketserver
+from collections.abc import Callable
+from typing import Any, Final
+
+from rexecd.audit.events import Action
+from rexecd.monitor.admin import AdminSession
+from rexecd.monitor.service import Service
+from rexecd.monitor.session import MonitorSession
+from rexecd.seam.channel import Channel, PeerProcess
+from rexecd.seam.messages import ADMIN, SEAM
+from rexecd.serving import BoundedThreadingServer, Stop
+
+#: The gateway has a channel for each connection, and one for its reports.
+_SPARE_CHANNELS: Final = 8
+_MOST_OPERATORS: Final = 8
+#: How long the gateway may leave a message unread before its channel is given up.
+_SEND_TIMEOUT: Final = 10.0
+
+#: Descriptors of one channel at most: the channel, six pipe ends, a pidfd, /dev/null, one spare.
+DESCRIPTORS_EACH: Final = 10
+DESCRIPTORS_ELSE: Final = 64
+
+Admits = Callable[[PeerProcess], bool]
+
+
+class SeamServer(BoundedThreadingServer):
+    """Accepts the gateway's channels; each gets a thread."""
+
+    def __init__(self, sock: socket.socket, service: Service, admits: Admits) -> None:
+        most = service.settings.max_connections + _SPARE_CHANNELS
+        super().__init__(sock, socketserver.BaseRequestHandler, most=most, stop=service.stop)
+        self._service = service
+        self._admits = admits
+
+    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - socketserver's types
+        """Serve one channel, in its thread."""
+        channel = Channel(request, SEAM, timeout=_SEND_TIMEOUT)
+        peer = channel.peer()
+        if self._admits(peer):
+            MonitorSession(channel, self._service).run()
+        else:
+            why = f"process {peer.pid} of user {peer.uid} is not the gateway"
+            self._service.recorder.record(Action.SEAM_VIOLATED, reason=why)
+
+
+class AdminServer(BoundedThreadingServer):
+    """Accepts operators' commands."""
+
+    def __init__(self, sock: socket.socket, service: Service, sessions: Callable[[], int]) -> None:
+        # A stop of its own: the operator may still ask for the status of a service that drains.
+        super().__init__(sock, socketserver.BaseRequestHandler, most=_MOST_OPERATORS, stop=Stop())
+        self._service = service
+        self._sessions = sessions
+
+    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002
+        """Answer one operator's command; only the daemon's own user and root come this far."""
+        channel = Channel(request, ADMIN, timeout=_SEND_TIMEOUT)
+        if channel.peer().uid in {0, os.geteuid()}:
+            AdminSession(channel, self._service, self._sessions).run()

@@ -1,0 +1,138 @@
+"""What all sessions of the monitor share: the policy in force, the tokens, the trail.
+
+The policy is one immutable object that is swapped whole; a session asks for it anew at each
+request, so a reload touches no open channel.
+"""
+
+import os
+import threading
+from pathlib import Path
+
+from rexecd import __version__
+from rexecd.audit.events import Action
+from rexecd.audit.trail import Recorder, Trail
+from rexecd.clock import Clock
+from rexecd.errors import Code, ConfigError, Refused
+from rexecd.files import read_file
+from rexecd.identity.store import Store
+from rexecd.identity.tokens import TokenRecord, authenticate
+from rexecd.policy.load import load
+from rexecd.policy.model import Policy
+from rexecd.serving import Stop
+from rexecd.settings import Settings
+
+
+def load_policy(settings: Settings) -> Policy:
+    """Return the policy of the settings' file; raise ConfigError with every fault."""
+    return load(read_text(settings.policy), str(settings.policy))
+
+
+def read_text(path: Path) -> str:
+    """Return a configuration file's text, its owner and mode checked; raise ConfigError."""
+    try:
+        return read_file(path, hint="run 'rexecd init'").decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8") from None
+
+
+class Service:
+    """The monitor's state. One lock for changes; readers take a reference and go on with it."""
+
+    def __init__(self, settings: Settings, policy: Policy, store: Store, trail: Trail) -> None:
+        self.settings = settings
+        self.trail = trail
+        self.stop = Stop()
+        self.clock: Clock = Clock()
+        self.started = self.clock.monotonic()
+        self._policy = policy
+        self._store = store
+        self._tokens = store.records()
+        self._changing = threading.Lock()
+        self._running = 0
+
+    @property
+    def policy(self) -> Policy:
+        """Return the policy in force now."""
+        return self._policy
+
+    @property
+    def recorder(self) -> Recorder:
+        """Return a recorder for what belongs to no connection."""
+        return self.trail.recorder(policy_digest=self._policy.digest)
+
+    def authenticate(self, presented: bytes) -> TokenRecord:
+        """Return whose token this is; raise Refused, alike for every kind of wrong."""
+        record = authenticate(presented, self._tokens)
+        if record.principal not in self._policy.principals:
+            reason = f"the policy has no principal {record.principal!r}"
+            raise Refused(Code.AUTHENTICATION_FAILED, "authentication failed", reason=reason)
+        return record
+
+    def is_valid(self, token_id: str) -> bool:
+        """Return whether a token that was accepted before is still good."""
+        record = self._tokens.get(token_id)
+        return record is not None and record.revoked is None
+
+    def reload(self) -> Policy:
+        """Read the policy again and put it in force; raise ConfigError and keep the old one.
+
+        Either way it is recorded; raise TrailError, with the old one in force, if it cannot be.
+        """
+        with self._changing:
+            try:
+                policy = load_policy(self.settings)
+            except ConfigError as error:
+                self.recorder.record(Action.POLICY_REJECTED, reason=error.faults[0], count=len(error.faults))
+                raise
+            self.trail.recorder(policy_digest=policy.digest).record(Action.POLICY_LOADED)
+            self._policy = policy
+            return policy
+
+    def add_token(self, record: TokenRecord) -> None:
+        """Record and store a new token; raise TrailError or Unavailable with nothing changed."""
+        with self._changing:
+            self.recorder.record(Action.TOKEN_CREATED, principal=record.principal, token_id=record.token_id)
+            self._store.add(record)
+            self._tokens = self._store.records()
+
+    def revoke_token(self, token_id: str) -> TokenRecord:
+        """Record and revoke a token; raise Refused-like ConfigError if there is none to revoke."""
+        with self._changing:
+            record = self._tokens.get(token_id)
+            if record is None:
+                raise ConfigError(f"no token has the id {token_id!r}: see 'rexecd token list'")
+            if record.revoked is None:
+                self.recorder.record(Action.TOKEN_REVOKED, principal=record.principal, token_id=token_id)
+                self._store.revoke(token_id, self.clock.now())
+                self._tokens = self._store.records()
+            return record
+
+    def command_begins(self) -> None:
+        """Count a running command, for status."""
+        with self._changing:
+            self._running += 1
+
+    def command_ends(self) -> None:
+        """Count it off again."""
+        with self._changing:
+            self._running -= 1
+
+    def status(self, sessions: int) -> dict[str, object]:
+        """Return the facts of `rexecd status`."""
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime": round(self.clock.monotonic() - self.started, 3),
+            "policy_digest": self._policy.digest,
+            "principals": len(self._policy.principals),
+            "rules": len(self._policy.rules),
+            "tokens": sum(record.revoked is None for record in self._tokens.values()),
+            "sessions": sessions,
+            "running": self._running,
+            "trail": {"sequence": self.trail.sequence, "healthy": self.trail.healthy},
+        }
+
+    def close(self) -> None:
+        """Release store and trail; the last step of the trail's key is persisted."""
+        self._store.close()
+        self.trail.close()

@@ -1,0 +1,163 @@
+"""What both servers share: bounded threads, a stop that wakes every poll, signals for the main thread.
+
+`ThreadingMixIn` makes a thread for each connection without any bound, and has no way to
+tell a thread that the service stops. Both are added here and nothing else.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import socketserver
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+#: How long the accept loop rests when the machine is out of descriptors or memory: it must
+#: neither spin nor die (ATTACKS SRV, rule 6).
+_EXHAUSTED_REST: Final = 0.05
+
+
+class Stop:
+    """A flag every poll loop can wait for: once set, its descriptor is readable for ever."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._set = False
+
+    def fileno(self) -> int:
+        """Return the descriptor, for poll."""
+        return self._descriptor
+
+    def set(self) -> None:
+        """Wake everyone who polls, now and later."""
+        self._set = True
+        os.eventfd_write(self._descriptor, 1)
+
+    def is_set(self) -> bool:
+        """Return whether the service stops."""
+        return self._set
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, but not longer than until the service stops; return whether it does."""
+        poller = select.poll()
+        poller.register(self, select.POLLIN)
+        return bool(poller.poll(seconds * 1000))
+
+
+class BoundedThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """A `ThreadingMixIn` server over a listener it is given, with at most `most` threads.
+
+    `TCPServer.__init__` is gone round on purpose: it opens a socket of its own even when it is
+    asked not to bind one, which a locked-down unit forbids.
+    """
+
+    #: A thread must not keep the process alive: `stop_and_wait` says how long it is waited for.
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        handler: type[socketserver.BaseRequestHandler],
+        *,
+        most: int,
+        stop: Stop,
+    ) -> None:
+        socketserver.BaseServer.__init__(self, listener.getsockname(), handler)
+        self.socket = listener
+        self.stop = stop
+        self._most = most
+        self._active = 0
+        self._changed = threading.Condition()
+
+    @property
+    def active(self) -> int:
+        """Return how many connections have a thread."""
+        return self._active
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept; rest a moment where the kernel says it has nothing left to give."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            if not isinstance(error, BlockingIOError | ConnectionError):
+                time.sleep(_EXHAUSTED_REST)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's types
+        """Give the connection a thread, or close it at once if there are too many."""
+        with self._changed:
+            if self._active >= self._most:
+                self.shed(request, client_address, f"{self._most} connections are open")
+                return
+            self._active += 1
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError as error:  # "can't start new thread": the machine's limit, not ours
+            self._leave()
+            self.shed(request, client_address, str(error))
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Run the handler in the connection's thread, and give its place back whatever happens."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._leave()
+
+    def shed(self, request: Any, client_address: Any, why: str) -> None:  # noqa: ANN401, ARG002
+        """Close a connection that gets no thread; subclasses also report it."""
+        self.close_request(request)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401
+        """Only close: the handler has ended its side, and a TLS socket is never `shutdown()`."""
+        self.close_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002
+        """Say in one line what escaped a handler; the default would print the locals' secrets."""
+        error = sys.exception() if hasattr(sys, "exception") else sys.exc_info()[1]
+        frames = []
+        trace = error.__traceback__ if error else None
+        while trace:
+            frames.append(f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}")  # noqa: PTH119
+            trace = trace.tb_next
+        sys.stderr.write(f"rexecd: fault: {type(error).__name__} at {' '.join(frames)}\n")
+
+    def stop_and_wait(self, seconds: float) -> bool:
+        """Stop accepting, wake every thread, wait for them; return whether all ended in time."""
+        self.stop.set()
+        self.shutdown()
+        self.server_close()
+        with self._changed:
+            return self._changed.wait_for(lambda: self._active == 0, seconds)
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._active -= 1
+            self._changed.notify_all()
+
+
+class Signals:
+    """Signals as something the main thread waits for; handlers do nothing (ATTACKS rule 7)."""
+
+    def __init__(self, numbers: Iterable[signal.Signals]) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+        for number in numbers:
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+
+    def wait(self, *others: int, seconds: float | None = None) -> tuple[list[int], list[int]]:
+        """Return the signals that came and which of the `others` (descriptors) became readable."""
+        poller = select.poll()
+        for descriptor in (self._read, *others):
+            poller.register(descriptor, select.POLLIN)
+        ready = [descriptor for descriptor, _ in poller.poll(None if seconds is None else seconds * 1000)]
+        numbers: list[int] = []
+        with contextlib.suppress(BlockingIOError):
+            numbers.extend(os.read(self._read, 64))
+        return numbers, [descriptor for descriptor in ready if descriptor != self._read]

@@ -1,0 +1,323 @@
+"""A real daemon, both processes, on a port of its own, and callers to use it with."""
+
+import contextlib
+import json
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from rexecd.cli.init import Layout, lay_out
+from rexecd.cli.monitor import opened_service
+from rexecd.monitor.admin import create_token
+from rexecd.settings import load_settings
+from rexecd.wire import messages as wire
+from rexecd.wire.connection import Connection, Role
+
+COMMANDS = Path(__file__).parent / "data" / "commands"
+PATIENCE = 20.0
+
+SETTINGS = """\
+version: 1
+listen: "127.0.0.1:0"
+banner: |
+  Welcome to the test house.
+max_connections: 40
+grace_time: 1500ms
+write_timeout: 3s
+monitor_wait: 500ms
+kill_grace: 400ms
+stop_time: 4s
+"""
+
+POLICY = f"""\
+version: 1
+principals:
+  ann: {{roles: [tester]}}
+  bob: {{roles: [guest]}}
+roles:
+  tester: {{allow: ["*"], deny: [forbidden]}}
+  guest: {{allow: [echo]}}
+commands:
+  echo:
+    summary: Print one word
+    run: /bin/echo {{word}}
+    parameters:
+      word: {{type: text, max: 4000}}
+  many:
+    summary: Every type of parameter of this version
+    run: [{sys.executable}, -I, {COMMANDS}/describe.py, "{{color}}", "--count={{count}}", "{{name}}",
+          "{{tag}}", "{{place}}", "{{loud}}", "{{note}}"]
+    parameters:
+      color: {{type: choice, of: [red, green]}}
+      count: {{type: integer, min: 1, max: 10}}
+      name: {{type: word}}
+      tag: {{type: pattern, matches: "v[0-9]+(\\\\.[0-9]+)*"}}
+      place: {{type: path, under: [/usr], default: /usr/bin}}
+      note: {{type: text, default: none}}
+      loud: {{type: flag, adds: [--loud, very]}}
+  describe:
+    summary: Say what a command finds
+    run: {sys.executable} -I {COMMANDS}/describe.py
+    environment: {{HOUSE: test}}
+    working_directory: /usr
+  both:
+    summary: Write to both streams and exit with 3
+    run: [/bin/sh, -c, "echo out; echo err >&2; exit 3"]
+  forbidden:
+    summary: Nobody may run this
+    run: /bin/echo forbidden
+  missing:
+    summary: A program that is not there
+    run: /nonexistent/program
+  cat:
+    summary: Give back what comes in
+    run: /bin/cat
+    stdin: accept
+  count:
+    summary: Count what comes in
+    run: /usr/bin/wc -c
+    stdin: require
+  deaf:
+    summary: End without reading any input
+    run: [/bin/sh, -c, "echo done"]
+    stdin: accept
+  sleep:
+    summary: Sleep for long
+    run: /bin/sleep 300
+  stubborn:
+    summary: Ignore TERM, and have a child that does
+    run: [/bin/sh, -c, "trap '' TERM INT; echo up; /bin/sleep 300 & while :; do /bin/sleep 1; done"]
+  brief:
+    summary: Take longer than allowed
+    run: [/bin/sh, -c, "echo begun; /bin/sleep 300"]
+    timeout: 300ms
+  background:
+    summary: Leave a grandchild of another session that holds the output open
+    run: [/bin/sh, -c, "/usr/bin/setsid /bin/sleep 7 & echo left"]
+  family:
+    summary: Leave a child in the group
+    run: [/bin/sh, -c, "/bin/sleep 300 & echo $!"]
+  zeros:
+    summary: Write many bytes
+    run: /usr/bin/head -c {{bytes}} /dev/zero
+    parameters:
+      bytes: {{type: integer, min: 0, max: 4000000000}}
+  flood:
+    summary: Write for ever
+    run: /usr/bin/yes
+    timeout: 20s
+  capped:
+    summary: Write more than may be seen
+    run: [/bin/sh, -c, "/usr/bin/head -c 100000 /dev/zero; echo end >&2; exit 5"]
+    limits: {{output: 10KiB}}
+  trap:
+    summary: Say which signal came
+    run: [/bin/sh, -c, "trap 'echo int; exit 7' INT; echo ready; while :; do /bin/sleep 0.05; done"]
+  self:
+    summary: Die of a signal
+    run: [/bin/sh, -c, "kill -SEGV $$"]
+  script:
+    summary: Write text of many scripts
+    run: [{sys.executable}, -I, -X, utf8, -c, "print('世界 мир שלום 🎈é' * 20000)"]
+"""
+
+
+def wait_for(question: Callable[[], Any], what: str = "a condition") -> Any:
+    """Return the first true answer; fail when none comes in time."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        answer = question()
+        if answer:
+            return answer
+        time.sleep(0.01)
+    pytest.fail(f"waited in vain for {what}")
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process runs (a zombie does not)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process."""
+    listed: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            listed += [int(word) for word in task.read_text().split()]
+    return listed
+
+
+class Caller:
+    """A caller that speaks the protocol by hand, and can misspeak."""
+
+    def __init__(self, daemon: "Daemon", token: str | None = None) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(daemon.made.authority)
+        context.set_alpn_protocols(["rexec/1"])
+        raw = socket.create_connection(("127.0.0.1", daemon.port), timeout=PATIENCE)
+        self.tls = context.wrap_socket(raw, server_hostname="127.0.0.1")
+        self.connection = Connection(Role.CLIENT)
+        self.accepted: wire.Accepted | None = None
+        if token is not None:
+            self.say(wire.Authenticate(token.encode()))
+            answer = self.hear()
+            if isinstance(answer, wire.Accepted):
+                self.accepted = answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.tls.close()
+
+    def say(self, message: wire.Message) -> None:
+        """Send one message."""
+        self.tls.sendall(self.connection.send(message))
+
+    def hear(self) -> wire.Message:
+        """Return the next message, or None when the server ends the connection."""
+        while (message := self.connection.next_message()) is None:
+            try:
+                data = self.tls.recv(65536)
+            except (ConnectionError, ssl.SSLError):
+                data = b""
+            if not data:
+                return None
+            self.connection.receive(data)
+        return message
+
+    def run(self, line: str, offer: wire.Offer = wire.Offer.NONE) -> list[wire.Message]:
+        """Run one command and return every message up to its end."""
+        self.say(wire.Run(line, offer))
+        heard: list[wire.Message] = []
+        while not heard or not isinstance(heard[-1], wire.Exit | wire.Refused | wire.Closed | None):
+            heard.append(self.hear())
+        return heard
+
+
+class Daemon:
+    """`rexecd serve` in a directory of its own."""
+
+    def __init__(self, directory: Path, *, settings: str = SETTINGS, policy: str = POLICY) -> None:
+        self.made: Layout = lay_out(directory, ["127.0.0.1", "localhost"], settings=settings, policy=policy)
+        self.settings = load_settings(self.made.config)
+        with opened_service(self.settings) as service:
+            self.tokens = {
+                name: str(create_token(service, name)["token"]) for name in service.policy.principals
+            }
+        self.process: subprocess.Popen[str] | None = None
+        self.port = 0
+
+    def start(self) -> "Daemon":
+        """Start both processes and wait until they are ready."""
+        self.errors = (self.made.config.parent / "stderr").open("a+")
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-m", "rexecd", "serve", "--config", str(self.made.config)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+        )
+        line = self.process.stdout.readline() if self.process.stdout else ""
+        assert line.startswith("rexecd: ready on 127.0.0.1:"), self.complaints()
+        self.port = int(line.rpartition(":")[2])
+        return self
+
+    def stop(self) -> int:
+        """Stop both in order and return the exit status."""
+        if self.process is None:
+            return 0
+        self.process.terminate()
+        status = self.process.wait(PATIENCE)
+        if self.process.stdout:
+            self.process.stdout.close()
+        self.errors.close()
+        self.process = None
+        return status
+
+    @property
+    def monitor_pid(self) -> int:
+        """Return the monitor's process id."""
+        return self._child("monitor")
+
+    @property
+    def gateway_pid(self) -> int:
+        """Return the gateway's process id."""
+        return self._child("gateway")
+
+    def _child(self, verb: str) -> int:
+        assert self.process is not None
+        for pid in children(self.process.pid):
+            if verb in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
+                return pid
+        raise LookupError(verb)
+
+    @property
+    def address(self) -> str:
+        """Return what callers connect to."""
+        return f"127.0.0.1:{self.port}"
+
+    def complaints(self) -> str:
+        """Return what both processes wrote to standard error."""
+        return (self.made.config.parent / "stderr").read_text()
+
+    def rexec(self, *arguments: str, token: str = "ann", **options: Any) -> subprocess.CompletedProcess[Any]:
+        """Run the real `rexec` against this daemon; COMMAND and its arguments come last."""
+        options = {"capture_output": True, "text": True, "timeout": PATIENCE} | options
+        if "input" not in options and "stdin" not in options:
+            options["stdin"] = subprocess.DEVNULL
+        return subprocess.run(self.rexec_line(*arguments, token=token), check=False, **options)
+
+    def rexec_line(self, *arguments: str, token: str = "ann") -> list[str]:
+        """Return the command line of `rexec`; `HOST` in the arguments stands for the address."""
+        given = list(arguments) if "HOST" in arguments else ["HOST", *arguments]
+        given[given.index("HOST")] = self.address
+        file = self.made.config.parent / f"token-{token}"
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(self.tokens.get(token, token))
+        trust = ["--ca", str(self.made.authority), "--token-file", str(file)]
+        return [sys.executable, "-I", "-m", "rexecd.cli.rexec", *trust, *given]
+
+    def rexecd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the real `rexecd` on this daemon's settings."""
+        line = [sys.executable, "-I", "-m", "rexecd", *arguments, "--config", str(self.made.config)]
+        return subprocess.run(line, check=False, capture_output=True, text=True, timeout=PATIENCE)
+
+    def caller(self, token: str | None = "ann") -> Caller:
+        """Return a caller that speaks the protocol by hand."""
+        return Caller(self, None if token is None else self.tokens.get(token, token))
+
+    def records(self, action: str | None = None, **fields: Any) -> list[dict[str, Any]]:
+        """Return the records of the trail with this action and these `rexec` or event fields."""
+        lines = self.settings.audit.read_text().splitlines()
+        found = [json.loads(line) for line in lines if line.endswith("}")]
+        return [
+            record
+            for record in found
+            if action in (None, record["event"]["action"])
+            and all(
+                value in (record["rexec"].get(name), record["event"].get(name))
+                for name, value in fields.items()
+            )
+        ]
+
+    def wait_for_record(self, action: str, **fields: Any) -> dict[str, Any]:
+        """Return the first such record, once it is there."""
+        try:
+            found: list[dict[str, Any]] = wait_for(lambda: self.records(action, **fields), action)
+        except pytest.fail.Exception:
+            print(*self.records()[-20:], sep="\n")
+            raise
+        return found[0]

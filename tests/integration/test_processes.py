@@ -1,0 +1,259 @@
+"""The two programs: what the exposed one cannot do, and what happens when either goes away."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from rexecd.seam import messages as seam
+from rexecd.seam.channel import connect
+from tests.harness import PATIENCE, Daemon, is_alive, wait_for
+
+TRUSTED = ("policy", "identity", "execution", "audit", "monitor", "client")
+
+
+def _run_gateway(daemon: Daemon, *python: str) -> subprocess.Popen[str]:
+    """Start a gateway of its own beside the daemon's."""
+    verb = ["rexecd", "gateway", "--config", str(daemon.made.config), "--listen", "127.0.0.1:0"]
+    return subprocess.Popen(
+        [sys.executable, "-I", *python, *([] if "-c" in python else ["-m"]), *verb],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_running_gateway_holds_no_code_that_decides_executes_or_records(daemon: Daemon) -> None:
+    """Every import of the real process, as the interpreter itself tells it, up to serving a caller."""
+    with _run_gateway(daemon, "-X", "importtime") as process:
+        assert process.stdout
+        assert process.stderr
+        port = int(process.stdout.readline().rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as stranger:
+            stranger.sendall(b"\x16\x03\x01\x00\x05hello")
+            stranger.recv(100)
+        process.terminate()
+        imported = set(re.findall(r"\| +(\S+)$", process.stderr.read(), re.MULTILINE))
+
+    assert "rexecd.gateway.relay" in imported
+    assert not [name for name in imported if name.startswith(tuple(f"rexecd.{wing}" for wing in TRUSTED))]
+    assert not imported & {"subprocess", "sqlite3", "structlog", "cryptography", "multiprocessing"}
+
+
+def test_a_running_gateway_cannot_exec(daemon: Daemon) -> None:
+    """A thread inside the real program tries, once it serves, every way to start another one."""
+    program = """
+import os, sys, threading, rexecd.cli.rexecd
+from rexecd.cli import say
+def attempt():
+    for how in (
+        lambda: os.execv("/bin/true", ["true"]),
+        lambda: os.posix_spawn("/bin/true", ["true"], {}),
+        lambda: os.execve(os.open("/bin/true", os.O_RDONLY), ["true"], {}),
+    ):
+        try:
+            how()
+        except OSError as error:
+            print(error.errno, flush=True)
+said = say.out
+def out(line):
+    said(line)
+    threading.Thread(target=attempt).start()
+say.out = out
+sys.exit(rexecd.cli.rexecd.main(sys.argv[2:]))
+"""
+    with _run_gateway(daemon, "-c", program) as process:
+        assert process.stdout
+        lines = [process.stdout.readline() for _ in range(4)]
+        process.terminate()
+
+    assert lines[0].startswith("rexecd: ready on")
+    assert ["1\n"] * 3 == lines[1:]
+
+
+def test_the_gateways_confinement_is_in_force_as_the_kernel_tells_it(daemon: Daemon) -> None:
+    """A seccomp filter, no new privileges, no state or trail open."""
+    status = Path(f"/proc/{daemon.gateway_pid}/status").read_text()
+    opened = [
+        os.readlink(f"/proc/{daemon.gateway_pid}/fd/{fd}")
+        for fd in os.listdir(f"/proc/{daemon.gateway_pid}/fd")
+    ]
+
+    assert re.search(r"^Seccomp:\s2$", status, re.MULTILINE)
+    assert re.search(r"^NoNewPrivs:\s1$", status, re.MULTILINE)
+    assert not [name for name in opened if str(daemon.settings.state) in name or "audit" in name]
+
+
+def test_a_process_that_is_not_the_gateway_gets_no_answer_on_the_seam(daemon: Daemon) -> None:
+    """Commands may run as the daemon's own user: the user alone proves nothing under serve."""
+    channel = connect(daemon.settings.seam_socket, seam.SEAM, timeout=5)
+    try:
+        channel.send(seam.Authenticate("127.0.0.1", 1, "none", daemon.tokens["ann"].encode()))
+        answer = channel.receive()
+    finally:
+        channel.close()
+
+    assert answer is None
+    why = f"process {os.getpid()} of user {os.getuid()} is not the gateway"
+    daemon.wait_for_record("seam-violated", reason=why)
+
+
+@pytest.mark.parametrize("victim", ["monitor", "gateway"])
+def test_serve_notices_when_either_process_dies_and_says_so(own_daemon: Daemon, victim: str) -> None:
+    """It ends the other, leaves nothing behind and exits with 1."""
+    own_daemon.start()
+    pids = {"monitor": own_daemon.monitor_pid, "gateway": own_daemon.gateway_pid}
+    os.kill(pids[victim], signal.SIGKILL)
+    assert own_daemon.process
+    status = own_daemon.process.wait(PATIENCE)
+
+    assert 1 == status
+    assert f"{victim} was ended by signal 9 (SIGKILL); the service stops" in own_daemon.complaints()
+    assert not any(map(is_alive, pids.values()))
+
+
+def test_killing_serve_itself_ends_both_processes(own_daemon: Daemon) -> None:
+    """Their lifelines end with it."""
+    own_daemon.start()
+    pids = [own_daemon.monitor_pid, own_daemon.gateway_pid]
+    assert own_daemon.process
+    own_daemon.process.kill()
+
+    wait_for(lambda: not any(map(is_alive, pids)), "the end of both")
+
+
+def test_a_monitor_that_goes_away_ends_sessions_with_try_later(own_daemon: Daemon) -> None:
+    """The open session, and one that comes while it is away: both 125, both told."""
+    own_daemon.start()
+    with _apart(own_daemon) as (port, monitor):
+        own_daemon.port = port
+        with own_daemon.caller() as caller:
+            monitor.kill()
+            monitor.wait()
+            closed = caller.hear()
+        late = own_daemon.rexec("echo", "x")
+
+    assert 8 == closed.code
+    assert 125 == late.returncode
+    assert "try later" in late.stderr
+
+
+def test_gateway_and_monitor_run_apart_and_a_monitor_may_be_restarted(own_daemon: Daemon) -> None:
+    """A caller that comes while the monitor is away is served as soon as it is back."""
+    own_daemon.start()
+    with _apart(own_daemon) as (port, monitor):
+        own_daemon.port = port
+        before = own_daemon.rexec("echo", "before")
+        monitor.terminate()
+        monitor.wait(PATIENCE)
+        answers: list[str] = []
+        waiting = threading.Thread(target=lambda: answers.append(own_daemon.rexec("echo", "after").stdout))
+        again = _monitor(own_daemon)
+        waiting.start()
+        waiting.join()
+        again.terminate()
+        again.communicate()
+
+    assert "before\n" == before.stdout
+    assert ["after\n"] == answers
+
+
+class _apart:  # noqa: N801 - reads as a phrase
+    """Stop `serve`, and run both programs by themselves."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    def __enter__(self) -> tuple[int, subprocess.Popen[str]]:
+        self._daemon.stop()
+        self._monitor = _monitor(self._daemon)
+        self._gateway = _run_gateway(self._daemon)
+        assert self._gateway.stdout
+        return int(self._gateway.stdout.readline().rpartition(":")[2]), self._monitor
+
+    def __exit__(self, *_: object) -> None:
+        for process in (self._gateway, self._monitor):
+            process.terminate()
+            process.communicate(timeout=PATIENCE)
+
+
+def _monitor(daemon: Daemon) -> subprocess.Popen[str]:
+    """Start a monitor by itself and wait until it is ready."""
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-m", "rexecd", "monitor", "--config", str(daemon.made.config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert "monitor ready" in process.stdout.readline()
+    return process
+
+
+def test_a_second_monitor_on_the_same_state_is_refused(daemon: Daemon) -> None:
+    """One writer of the trail, always."""
+    done = daemon.rexecd("monitor")
+
+    assert 1 == done.returncode
+    assert "held by another process" in done.stderr
+
+
+def test_a_port_in_use_is_one_clear_line(daemon: Daemon) -> None:
+    """Place and remedy, no traceback, and nothing left running."""
+    done = daemon.rexecd("gateway", "--listen", f"127.0.0.1:{daemon.port}")
+
+    assert 1 == done.returncode
+    assert f"cannot listen on 127.0.0.1:{daemon.port}: Address already in use" in done.stderr
+    assert 1 == len(done.stderr.strip().splitlines())
+
+
+def test_reload_puts_a_changed_policy_in_force_for_open_sessions(own_daemon: Daemon) -> None:
+    """A faulty one leaves the old one, tells the operator where, and is recorded."""
+    own_daemon.start()
+    policy = own_daemon.settings.policy
+    good = policy.read_text()
+    with own_daemon.caller() as caller:
+        policy.write_text(good.replace("deny: [forbidden]", "deny: [both]"))
+        reloaded = own_daemon.rexecd("reload")
+        allowed, refused = caller.run("forbidden"), caller.run("both")
+        policy.write_text(good + "  broken: {sumary: x}\n")
+        faulty = own_daemon.rexecd("reload")
+        still = caller.run("forbidden")
+
+    assert 0 == reloaded.returncode
+    assert b"forbidden\n" == allowed[1].data == still[1].data
+    assert 2 == refused[-1].code
+    assert 1 == faulty.returncode
+    assert "did you mean 'summary'?" in faulty.stderr
+    assert f"{policy}:" in faulty.stderr
+    own_daemon.wait_for_record("policy-rejected")
+
+
+def test_a_hangup_signal_reloads_as_well(own_daemon: Daemon) -> None:
+    """What service managers send."""
+    own_daemon.start()
+    os.kill(own_daemon.monitor_pid, signal.SIGHUP)
+
+    wait_for(lambda: len(own_daemon.records("policy-loaded")) == 2, "the reload")
+
+
+def test_status_says_how_the_service_is(daemon: Daemon) -> None:
+    """For people and, as JSON, for programs; exit status 1 when nothing runs."""
+    done = daemon.rexecd("status")
+
+    assert 0 == done.returncode
+    assert re.search(r"^trail.healthy +True$", done.stdout, re.MULTILINE)
+
+
+def test_status_of_a_service_that_does_not_run(own_daemon: Daemon) -> None:
+    """One line, and 1."""
+    done = own_daemon.rexecd("status")
+
+    assert 1 == done.returncode
+    assert "rexecd does not run here" in done.stderr

@@ -1,0 +1,138 @@
+"""What stands on `rexec`'s command line, and its manual."""
+
+from pathlib import Path
+
+import pytest
+
+from rexecd.client.arguments import Options, make_parser, parse_arguments
+from rexecd.client.errors import UsageError
+
+MANUAL = Path(__file__).parents[3] / "docs" / "man" / "rexec.1.md"
+
+DEFAULTS = Options(
+    token=None,
+    token_file=None,
+    ca=None,
+    pin=None,
+    is_list=False,
+    is_json=False,
+    connect_timeout=15.0,
+    host="web1",
+    command=(),
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    {
+        "web1": DEFAULTS,
+        "--token T web1": DEFAULTS._replace(token="T"),
+        "--token=T --ca ca.pem --pin P web1": DEFAULTS._replace(token="T", ca="ca.pem", pin="P"),
+        "--token-file - web1": DEFAULTS._replace(token_file="-"),
+        "--list web1": DEFAULTS._replace(is_list=True),
+        "--list --json web1": DEFAULTS._replace(is_list=True, is_json=True),
+        "--json web1 disk": DEFAULTS._replace(is_json=True, command=("disk",)),
+        "--connect-timeout 0.5 web1": DEFAULTS._replace(connect_timeout=0.5),
+        "-- web1": DEFAULTS,
+        "--token T -- web1 x": DEFAULTS._replace(token="T", command=("x",)),
+        "web1 disk --token X --list -V": DEFAULTS._replace(command=("disk", "--token", "X", "--list", "-V")),
+        "web1 -- disk -- x": DEFAULTS._replace(command=("disk", "--", "x")),
+        "web1 --help": DEFAULTS._replace(command=("--help",)),
+        "--token web1 web1": DEFAULTS._replace(token="web1"),
+    }.items(),
+)
+def test_a_command_line_is_understood(line: str, expected: Options) -> None:
+    """Everything behind HOST belongs to the other side."""
+    assert expected == parse_arguments(line.split())
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    {
+        "": "HOST is missing",
+        "--list": "HOST is missing",
+        "--": "HOST is missing",
+        "--token": "expected one argument",
+        "--tok T web1": "unrecognized arguments: --tok",
+        "-x web1": "unrecognized arguments: -x",
+        "--list web1 disk": "--list takes no command",
+        "--json web1": "--json needs a command or --list",
+        "--connect-timeout 0 web1": "'0' is not a number of seconds above 0",
+        "--connect-timeout nan web1": "'nan' is not",
+        "--connect-timeout inf web1": "'inf' is not",
+        "--connect-timeout soon web1": "'soon' is not",
+    }.items(),
+)
+def test_a_mistake_is_one_error_with_a_hint(line: str, said: str) -> None:
+    """Usage errors end with 255, as all of rexec's own."""
+    with pytest.raises(UsageError, match=said) as caught:
+        parse_arguments(line.split())
+
+    assert caught.value.exit_status == 255
+    assert caught.value.hint is not None
+
+
+@pytest.mark.parametrize(
+    ("line", "start"),
+    {"--help": "usage: rexec ", "-h": "usage: rexec ", "-V": "rexec ", "--version web1": "rexec "}.items(),
+)
+def test_help_and_version_need_no_host(line: str, start: str) -> None:
+    """They are answered, and nothing else is done."""
+    assert parse_arguments(line.split()).answer.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["disk", "--help"], "disk"),
+        (["disk"], None),
+        ([], None),
+        (["disk --help"], None),
+        (["disk", "x", "--help"], None),
+    ],
+)
+def test_help_for_a_command_is_exactly_two_words(words: list[str], expected: str | None) -> None:
+    """Everything else is the command's own."""
+    assert expected == parse_arguments(["web1", *words]).help_for
+
+
+def test_the_manual_names_every_option() -> None:
+    """An option nobody can read about does not exist."""
+    manual = MANUAL.read_text()
+    names = [name for action in make_parser()._actions for name in action.option_strings]
+
+    assert [] == [name for name in names if f"**{name}**" not in manual]
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "NAME",
+        "SYNOPSIS",
+        "DESCRIPTION",
+        "OPTIONS",
+        "INTERACTIVE SESSION",
+        "TOKEN",
+        "TRUST",
+        "EXIT STATUS",
+        "ENVIRONMENT",
+        "JSON",
+        "EXAMPLES",
+        "NOT THE BSD REXEC",
+        "SEE ALSO",
+    ],
+)
+def test_the_manual_is_complete(section: str) -> None:
+    """Every section a reader looks for."""
+    assert f"\n# {section}\n" in f"\n{MANUAL.read_text()}"
+
+
+def test_the_manual_names_every_variable() -> None:
+    """As the program reads them."""
+    manual = MANUAL.read_text()
+
+    assert [] == [
+        name
+        for name in ("REXEC_TOKEN", "REXEC_TOKEN_FILE", "CREDENTIALS_DIRECTORY", "REXEC_CA", "REXEC_PIN")
+        if f"**{name}**" not in manual
+    ]

@@ -1,0 +1,249 @@
+"""The interactive session of `rexec`, from a pipe and in a terminal."""
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from rexecd.errors import Code
+from rexecd.limits import MAX_LINE
+from rexecd.wire.messages import (
+    Closed,
+    Ending,
+    Exit,
+    Goodbye,
+    List,
+    Listed,
+    Offer,
+    Output,
+    Refused,
+    Run,
+    Signal,
+    Started,
+)
+from tests.unit.client.fake_server import (
+    DISK,
+    GOOD_END,
+    RESTART,
+    Peer,
+)
+
+Capture = pytest.CaptureFixture[bytes]
+#: Run `main` with the server's address behind the options and before the words.
+Rexec = Callable[..., int]
+#: Start the program as a process of its own.
+Start = Callable[..., subprocess.Popen[bytes]]
+
+pytestmark = pytest.mark.usefixtures("caller_environment")
+
+
+def converse(peer: Peer) -> None:
+    """Answer commands by their first word until the caller leaves."""
+    while not isinstance(message := peer.expect(object), Goodbye):
+        if isinstance(message, List):
+            peer.send(DISK, RESTART, Listed())
+            continue
+        assert isinstance(message, Run)
+        assert message.offer is Offer.NONE
+        match message.line.split()[0]:
+            case "say":
+                peer.send(Started("r"), Output(f"{message.line}\n".encode()), GOOD_END)
+            case "fail":
+                peer.send(Started("r"), Exit(Ending.EXITED, 3, truncated=False, duration=0))
+            case "die":
+                peer.send(Started("r"), Exit(Ending.SIGNALLED, 15, truncated=False, duration=0))
+            case "sleep":
+                peer.send(Started("r"), Exit(Ending.TIMED_OUT, 143, truncated=True, duration=0))
+            case "stop":
+                peer.send(Closed(Code.UNAVAILABLE, "the service stops"))
+                return
+            case "wait":
+                peer.send(Started("r"), Output(b"waiting\n"))
+                peer.expect(Signal)
+                peer.send(Output(b"interrupted\n"), Exit(Ending.SIGNALLED, 2, truncated=False, duration=0))
+            case _:
+                peer.send(Refused("r", Code.NOT_PERMITTED, "no such command, or not for you"))
+
+
+def talk(start: Start, text: bytes) -> tuple[str, str, int]:
+    """Return what a session with this input prints, complains and ends with."""
+    process = start(converse)
+    out, err = process.communicate(text)
+    return out.decode(), err.decode(), process.returncode
+
+
+def test_a_session_goes_on_after_everything_that_can_be_answered(
+    start: Start,
+) -> None:
+    """Unknown commands, empty lines, bad bytes, long lines and bad endings."""
+    lines = [
+        b"say one",
+        b"",
+        b"  ",
+        b"nope",
+        b"\xff",
+        b"x" * 40_000,
+        b"fail",
+        b"die",
+        b"sleep",
+        b" say two ",
+        b"exit",
+    ]
+    out, err, status = talk(start, b"\n".join(lines) + b"\nsay three\n")
+
+    assert (out, status) == ("say one\nsay two\n", 0)
+    assert err.splitlines() == [
+        "rexec: error: not-permitted: no such command, or not for you",
+        "rexec: hint: 'rexec --list HOST' or 'help' shows what you may run",
+        "rexec: error: the line is not valid UTF-8",
+        f"rexec: error: the line is longer than {MAX_LINE} bytes",
+        "[exit status 3]",
+        "[signal TERM]",
+        "[output or input was cut at its limit]",
+        "[timed out]",
+    ]
+
+
+def test_a_session_ends_with_its_input(start: Start) -> None:
+    """Also where the last line has no end."""
+    assert talk(start, b"say one") == ("say one\n", "", 0)
+
+
+def test_help_in_a_session(start: Start) -> None:
+    """All commands, one of them in two spellings, and one that is not there."""
+    out, err, _ = talk(start, b"help\nhelp service.restart\nservice.restart --help\nhelp nope\n")
+
+    assert out == (
+        "disk [PATH]           Free space\\x1b[2J\n"
+        "service.restart UNIT  Restart a service\n"
+        "'help NAME' shows one command, 'exit' leaves.\n"
+        + 2
+        * "usage: service.restart UNIT\n\nRestart a service\n"
+    )
+    assert "'nope' is unknown or not permitted" in err
+
+
+def test_the_banner_is_escaped_but_keeps_its_lines(
+    rexec: Rexec, capfdbinary: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes from the operator, by way of the server."""
+    monkeypatch.setattr(sys, "stdin", None)
+
+    assert rexec(converse) == 0
+    assert capfdbinary.readouterr().out == b"Be careful\nhere\\x1b]0;\n"
+
+
+def test_a_session_that_is_closed_ends_with_its_status(start: Start) -> None:
+    """And says why."""
+    out, err, status = talk(start, b"say one\nstop\nsay two\n")
+
+    assert ("say one\n", 125) == (out, status)
+    assert err.startswith("rexec: error: the server ended the session: unavailable: the service stops\n")
+
+
+def test_a_connection_lost_between_two_lines_ends_the_session(
+    start: Start,
+) -> None:
+    """One complaint, not one for each line that follows."""
+    process = start(lambda _peer: None)
+    _, err = process.communicate(b"say one\nsay two\n")
+
+    assert process.returncode == 255
+    assert err.count(b"rexec: error: ") == 1
+
+
+class Terminal:
+    """A terminal with the program on its other side."""
+
+    def __init__(self, start: Start) -> None:
+        self._master, slave = pty.openpty()
+        self._seen = b""
+        self.process = start(
+            converse,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=_take_terminal,
+        )
+        os.close(slave)
+
+    def type(self, text: bytes) -> None:
+        """Press keys."""
+        os.write(self._master, text)
+
+    def expect(self, text: bytes) -> bytes:
+        """Wait until the program printed this; return everything up to there."""
+        end = time.monotonic() + 10
+        while text not in self._seen:
+            if not select.select([self._master], [], [], max(0, end - time.monotonic()))[0]:
+                raise AssertionError(f"{text!r} not in {self._seen!r}")
+            self._seen += os.read(self._master, 4096)
+        before, _, self._seen = self._seen.partition(text)
+        return before
+
+    def close(self) -> None:
+        """Hang up."""
+        os.close(self._master)
+
+
+def _take_terminal() -> None:
+    import fcntl  # noqa: PLC0415 - in the child only
+    import termios  # noqa: PLC0415
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@pytest.fixture
+def terminal(start: Start, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    """Open a session in a terminal."""
+    monkeypatch.setenv("TERM", "dumb")
+    made = Terminal(start)
+    yield made
+    made.close()
+
+
+def test_a_terminal_has_a_prompt_and_ctrl_d_ends(terminal: Terminal) -> None:
+    """One prompt for each line."""
+    terminal.expect(b"->> ")
+    terminal.type(b"say one\n")
+    terminal.expect(b"\nsay one\r\n")
+    terminal.expect(b"->> ")
+    terminal.type(b"\x04")
+
+    assert terminal.process.wait(10) == 0
+
+
+def test_ctrl_c_in_a_terminal_is_for_the_line_or_the_command(terminal: Terminal) -> None:
+    """The session survives both, also twice."""
+    terminal.expect(b"->> ")
+    terminal.type(b"half a li\x03")
+    terminal.expect(b"->> ")
+    for _ in range(2):
+        terminal.type(b"wait\n")
+        terminal.expect(b"waiting\r\n")
+        terminal.type(b"\x03")
+        terminal.expect(b"interrupted\r\n")
+        terminal.expect(b"[signal INT]")
+        terminal.expect(b"->> ")
+    terminal.type(b"exit\n")
+
+    assert terminal.process.wait(10) == 0
+
+
+def test_the_tabulator_completes_command_names(terminal: Terminal) -> None:
+    """From the listing, asked for when it is first needed."""
+    terminal.expect(b"->> ")
+    terminal.type(b"help serv\t")
+    terminal.expect(b"service.restart ")
+    terminal.type(b"\n")
+    terminal.expect(b"usage: service.restart UNIT")
+    terminal.expect(b"->> ")
+    terminal.type(b"exit\n")
+
+    assert terminal.process.wait(10) == 0

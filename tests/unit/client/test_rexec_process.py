@@ -1,0 +1,264 @@
+"""The program `rexec` among pipes, closed descriptors and signals."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from rexecd.wire.messages import (
+    Authenticate,
+    Ending,
+    ErrorOutput,
+    Exit,
+    Input,
+    InputEnd,
+    InputWanted,
+    Offer,
+    Output,
+    Run,
+    Signal,
+    SignalName,
+    Started,
+)
+from tests.unit.client.fake_server import (
+    GOOD_END,
+    TOKEN,
+    Authority,
+    FakeServer,
+    Peer,
+    answer,
+)
+
+Serve = Callable[..., FakeServer]
+#: Start the program as a process of its own.
+Start = Callable[..., subprocess.Popen[bytes]]
+
+pytestmark = pytest.mark.usefixtures("caller_environment")
+
+
+def test_input_goes_through_to_a_command_that_takes_it(
+    start: Start,
+) -> None:
+    """With the end of input behind it."""
+    offers = []
+
+    def script(peer: Peer) -> None:
+        offers.append(peer.expect(Run).offer)
+        peer.send(Started("r"), InputWanted())
+        while isinstance(message := peer.expect(object), Input):
+            peer.send(Output(message.data.upper()))
+        peer.send(GOOD_END)
+        peer.wait_until_gone()
+
+    data = b"some words\n" * 50_000
+    out, err = start(script, "upper").communicate(data)
+
+    assert (data.upper(), b"") == (out, err)
+    assert [Offer.OPTIONAL] == offers
+
+
+def test_the_token_can_be_the_first_line_of_input(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of the input is the command's."""
+    monkeypatch.delenv("REXEC_TOKEN")
+    got = []
+
+    def script(peer: Peer) -> None:
+        peer.welcome()
+        peer.expect(Run)
+        peer.send(Started("r"), InputWanted())
+        got.append(peer.expect(Input).data)
+        peer.expect(InputEnd)
+        peer.send(GOOD_END)
+        peer.wait_until_gone()
+
+    with FakeServer(Authority(Path(os.environ["REXEC_CA"]).parent, "second.pem").issue(), script) as server:
+        command = [sys.executable, "-m", "rexecd.cli.rexec", "--token-file", "-"]
+        command += ["--ca", str(Path(os.environ["REXEC_CA"]).parent / "second.pem"), server.address, "x"]
+        done = subprocess.run(command, input=f"{TOKEN}\nthe rest".encode(), capture_output=True, check=False)
+
+    assert (0, b"") == (done.returncode, done.stderr)
+    assert [b"the rest"] == got
+
+
+def test_without_standard_input_none_is_offered(start: Start) -> None:
+    """And no descriptor of ours takes the place of a standard one."""
+    offers = []
+
+    def script(peer: Peer) -> None:
+        offers.append(peer.expect(Run).offer)
+        peer.send(Started("r"), Output(b"x"), GOOD_END)
+        peer.wait_until_gone()
+
+    process = start(script, "x", stdin=None, preexec_fn=lambda: os.close(0))
+
+    assert (b"x", b"") == process.communicate()
+    assert [Offer.NONE] == offers
+
+
+def test_a_closed_standard_output_is_an_error(start: Start) -> None:
+    """The output never goes into a socket that took its number."""
+    process = start(
+        answer(Started("r"), Output(b"x"), GOOD_END), "x", stdout=None, preexec_fn=lambda: os.close(1)
+    )
+
+    assert process.communicate()[1] == b"rexec: error: the output cannot be written: Bad file descriptor\n"
+    assert process.returncode == 255
+
+
+def test_a_full_disk_is_an_error(start: Start) -> None:
+    """It is never taken for success."""
+    with open("/dev/full", "wb") as full:
+        process = start(answer(Started("r"), Output(b"x"), GOOD_END), "x", stdout=full)
+
+        assert b"No space left on device" in process.communicate()[1]
+    assert process.returncode == 255
+
+
+def test_a_reader_that_has_enough_ends_us_quietly(start: Start) -> None:
+    """`rexec ... | head -1`: the server sees the connection end, and nothing is complained about."""
+    is_gone = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.expect(Run)
+        peer.send(Started("r"))
+        try:
+            while True:
+                peer.send(Output(b"y\n" * 10_000))
+        except OSError:
+            is_gone.set()
+
+    process = start(script, "yes")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == b"y\n"
+    process.stdout.close()
+
+    assert process.stderr.read() == b""
+    assert process.wait(10) == 141
+    assert is_gone.wait(10)
+
+
+def test_help_into_a_closed_pipe_is_quiet() -> None:
+    """No traceback at the end of the program either."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "rexecd.cli.rexec", "--help"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(write)
+
+    assert (141, b"") == (done.returncode, done.stderr)
+
+
+def test_an_argument_that_is_not_utf_8_is_refused_here(start: Start) -> None:
+    """Python hands it over as a lone surrogate, which cannot be sent."""
+    process = start(answer(), b"disk", b"\xff")
+
+    assert b"not valid UTF-8" in process.communicate()[1]
+    assert process.returncode == 255
+
+
+def wait_for(pipe: IO[bytes] | None, data: bytes) -> None:
+    """Read exactly these bytes."""
+    assert pipe is not None
+    assert data == pipe.read(len(data))
+
+
+def test_ctrl_c_goes_to_the_command_first(start: Start) -> None:
+    """Its output and its status still arrive."""
+
+    def script(peer: Peer) -> None:
+        peer.expect(Run)
+        peer.send(Started("r"), Output(b"on"))
+        assert peer.expect(Signal).signal is SignalName.INT
+        peer.send(Output(b"bye"), Exit(Ending.SIGNALLED, 2, truncated=False, duration=0))
+        peer.wait_until_gone()
+
+    process = start(script, "x")
+    wait_for(process.stdout, b"on")
+    process.send_signal(signal.SIGINT)
+
+    assert process.communicate() == (b"bye", b"")
+    assert process.returncode == 130
+
+
+def test_a_second_ctrl_c_gives_up(start: Start) -> None:
+    """For a command that does not heed the first."""
+
+    def script(peer: Peer) -> None:
+        peer.expect(Run)
+        peer.send(Started("r"), Output(b"on"))
+        peer.expect(Signal)
+        peer.send(ErrorOutput(b"no"))
+        peer.wait_until_gone()
+
+    process = start(script, "x")
+    wait_for(process.stdout, b"on")
+    process.send_signal(signal.SIGINT)
+    wait_for(process.stderr, b"no")
+    process.send_signal(signal.SIGINT)
+
+    assert process.communicate() == (b"", b"")
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_being_ended_ends_the_connection(start: Start, number: signal.Signals) -> None:
+    """The server ends the command; nothing is forwarded."""
+
+    def script(peer: Peer) -> None:
+        peer.expect(Run)
+        peer.send(Started("r"), Output(b"on"))
+        peer.wait_until_gone()
+
+    process = start(script, "x")
+    wait_for(process.stdout, b"on")
+    process.send_signal(number)
+
+    assert process.communicate() == (b"", b"")
+    assert 128 + number == process.returncode
+
+
+def test_ctrl_c_while_connecting_ends_at_once(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has not answered the token."""
+    has_token = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.expect(Authenticate)
+        has_token.set()
+        peer.wait_until_gone()
+
+    command = [sys.executable, "-m", "rexecd.cli.rexec", serve(script).address, "x"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        assert has_token.wait(10)
+        process.send_signal(signal.SIGINT)
+
+        assert process.communicate()[1] == b""
+    assert process.returncode == 130
+
+
+def test_an_ignored_signal_stays_ignored(start: Start) -> None:
+    """`nohup rexec ...` survives the terminal."""
+
+    def script(peer: Peer) -> None:
+        peer.expect(Run)
+        peer.send(Started("r"), InputWanted(), Output(b"on"))
+        peer.expect(Input)
+        peer.send(GOOD_END)
+        peer.wait_until_gone()
+
+    process = start(script, "x", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    wait_for(process.stdout, b"on")
+    process.send_signal(signal.SIGHUP)
+    process.communicate(b"go on")
+
+    assert process.returncode == 0

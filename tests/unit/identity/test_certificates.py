@@ -1,0 +1,139 @@
+"""Certificates: a strict verifier accepts ours for the right host and nothing else."""
+
+import hashlib
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from rexecd.errors import ConfigError
+from rexecd.identity.certificates import Pair, expires, issue_server, make_authority, pin
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+AUTHORITY = make_authority("a test authority", now=NOW, days=30)
+HOSTS = ("localhost", "db-1.example.org", "127.0.0.1", "::1")
+SERVER = issue_server(AUTHORITY, HOSTS, now=NOW, days=10)
+
+
+def handshake(tmp_path: Path, server: Pair, authority: Pair, host: str) -> str | None:
+    """Shake hands in memory and return the version both agreed on; raise what the client raises."""
+    (tmp_path / "server.pem").write_bytes(server.certificate_pem + server.key_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    strict = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    strict.verify_flags |= ssl.VERIFY_X509_STRICT
+    strict.minimum_version = ssl.TLSVersion.TLSv1_3
+    strict.load_verify_locations(cadata=authority.certificate_pem.decode())
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = strict.wrap_bio(down, up, server_hostname=host)
+    peer = context.wrap_bio(up, down, server_side=True)
+    for side in (client, peer, client, peer):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    return client.version()
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_strict_client_accepts_each_host(tmp_path: Path, host: str) -> None:
+    """Names and addresses, with VERIFY_X509_STRICT and TLS 1.3."""
+    assert handshake(tmp_path, SERVER, AUTHORITY, host) == "TLSv1.3"
+
+
+def test_a_strict_client_refuses_another_host(tmp_path: Path) -> None:
+    """The certificate is for what it names."""
+    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+        handshake(tmp_path, SERVER, AUTHORITY, "db-2.example.org")
+
+
+def test_a_strict_client_refuses_another_authority(tmp_path: Path) -> None:
+    """The same name is not the same key."""
+    other = make_authority("a test authority", now=NOW, days=30)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(tmp_path, SERVER, other, "localhost")
+
+
+def test_an_expired_certificate_is_refused(tmp_path: Path) -> None:
+    """Days are counted from the time that was passed in."""
+    old = NOW - timedelta(days=20)
+    authority = make_authority("old", now=old, days=30)
+    with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
+        handshake(tmp_path, issue_server(authority, HOSTS, now=old, days=10), authority, "localhost")
+
+
+def test_a_certificate_ends_with_its_authority_at_the_latest() -> None:
+    """A longer one would only seem to be valid."""
+    assert expires(SERVER.certificate_pem) == NOW + timedelta(days=10)
+    longer = issue_server(AUTHORITY, HOSTS, now=NOW, days=90)
+    assert expires(longer.certificate_pem) == NOW + timedelta(days=30)
+
+
+def test_the_pin_is_the_digest_of_the_public_key() -> None:
+    """It stays over renewal with the same key, and differs between keys."""
+    certificate = x509.load_pem_x509_certificate(SERVER.certificate_pem)
+    public = certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+    assert pin(SERVER.certificate_pem) == hashlib.sha256(public).hexdigest()
+    assert pin(SERVER.certificate_pem) != pin(AUTHORITY.certificate_pem)
+
+
+@pytest.mark.parametrize(
+    "host", ["", " ", "a b", "-x", "é.org", "a..b", "*.example.org", "x" * 64, "a." * 130]
+)
+def test_what_is_no_host_is_refused(host: str) -> None:
+    """Neither a name nor an address: the certificate would fit nothing."""
+    with pytest.raises(ConfigError, match="neither a host name nor an address"):
+        issue_server(AUTHORITY, [host], now=NOW, days=1)
+
+
+def test_a_long_name_is_issued() -> None:
+    """A host may have more characters than a common name."""
+    host = ".".join(["x" * 40] * 4)
+    pem = issue_server(AUTHORITY, [host], now=NOW, days=1).certificate_pem
+    names = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+
+    assert names.value.get_values_for_type(x509.DNSName) == [host]
+
+
+def ed25519_pem() -> bytes:
+    """Return a key of a kind we do not make."""
+    return ed25519.Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+BAD = {
+    "no certificate": (Pair(b"noise", AUTHORITY.key_pem), "not a certificate"),
+    "no key": (Pair(AUTHORITY.certificate_pem, b"noise"), "not a private key"),
+    "another kind of key": (Pair(AUTHORITY.certificate_pem, ed25519_pem()), "not an elliptic curve key"),
+    "another's key": (Pair(AUTHORITY.certificate_pem, SERVER.key_pem), "does not belong"),
+    "expired": (make_authority("x", now=NOW - timedelta(days=9), days=3), "the authority expired on"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_authority_is_one_line(case: str) -> None:
+    """What cannot sign is found before something is signed."""
+    authority, message = BAD[case]
+    with pytest.raises(ConfigError, match=message):
+        issue_server(authority, HOSTS, now=NOW, days=1)
+
+
+def test_no_host_is_refused() -> None:
+    """A certificate for nothing is a mistake."""
+    with pytest.raises(ConfigError, match="at least one host"):
+        issue_server(AUTHORITY, [], now=NOW, days=1)
+
+
+def test_a_key_is_not_shown_by_repr() -> None:
+    """A pair may end up in a traceback."""
+    assert "PRIVATE" not in repr(AUTHORITY)

@@ -1,0 +1,162 @@
+"""Tokens: their form, that nothing but the right one is accepted, and that they are masked."""
+
+import itertools
+import secrets
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rexecd.errors import Code, Refused
+from rexecd.identity import tokens
+from rexecd.identity.tokens import TokenRecord, authenticate, mask, mint, parse
+
+WHEN = datetime(2026, 1, 2, tzinfo=UTC)
+MINTED = mint(secrets.token_bytes)
+TEXT = MINTED.text.encode()
+RECORD = TokenRecord(MINTED.token_id, MINTED.digest, "ci", WHEN)
+RECORDS = {RECORD.token_id: RECORD}
+
+
+def refusal(presented: bytes, records: dict[str, TokenRecord]) -> Refused:
+    """Return how a token is refused."""
+    with pytest.raises(Refused) as caught:
+        authenticate(presented, records)
+    return caught.value
+
+
+def test_a_token_has_the_published_form() -> None:
+    """62 characters: prefix, id, secret, check; scanners know it by this."""
+    assert len(MINTED.text) == 62
+    assert parse(TEXT) == MINTED.token_id
+    assert MINTED.text.startswith(f"rxt_{MINTED.token_id}_")
+
+
+def test_a_known_token_is_made_of_known_bytes() -> None:
+    """The vector in ink: digits in order, secret behind the id, CRC-32 behind both."""
+    counter = itertools.count()
+    minted = mint(lambda size: bytes(next(counter) % 62 for _ in range(size)))
+
+    assert minted.text == "rxt_01234567_89ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmno" + minted.text[-6:]
+    assert minted.token_id == "01234567"
+    value = 0
+    for digit in minted.text[-6:]:
+        value = value * 62 + tokens.DIGITS.index(digit)
+    assert value == 0xFFFFFFFF & __import__("zlib").crc32(minted.text[:-6].encode())
+
+
+def test_digits_are_uniform() -> None:
+    """Every byte once: each digit comes equally often, the rest is thrown away."""
+    draws = iter([bytes(range(256))])
+    found = tokens._digits(lambda _: next(draws), 248)
+
+    assert set(Counter(found).values()) == {4}
+    assert len(Counter(found)) == 62
+
+
+def test_the_right_token_is_accepted() -> None:
+    """Its record comes back."""
+    assert authenticate(TEXT, RECORDS) is RECORD
+
+
+def test_a_minted_token_hides_its_text() -> None:
+    """Neither repr of what holds a token or a digest shows it."""
+    assert MINTED.text not in repr(MINTED)
+    assert repr(MINTED.digest) not in repr(RECORD)
+
+
+def other_secret() -> bytes:
+    """Return a well-formed token with RECORD's id and another secret."""
+    other = mint(secrets.token_bytes).text
+    body = f"rxt_{RECORD.token_id}_{other[13:56]}"
+    return (body + tokens._check(body.encode())).encode()
+
+
+REFUSED = {
+    "unknown": (mint(secrets.token_bytes).text.encode(), RECORDS, "unknown token"),
+    "no tokens at all": (TEXT, {}, "unknown token"),
+    "wrong secret": (other_secret(), RECORDS, "wrong secret"),
+    "revoked": (TEXT, {RECORD.token_id: replace(RECORD, revoked=WHEN)}, "revoked token"),
+    "wrong check": (TEXT[:-1] + (b"0" if TEXT[-1:] != b"0" else b"1"), RECORDS, "malformed token"),
+    "empty": (b"", RECORDS, "malformed token"),
+    "newline behind": (TEXT + b"\n", RECORDS, "malformed token"),
+    "blank in front": (b" " + TEXT, RECORDS, "malformed token"),
+    "cut": (TEXT[:-1], RECORDS, "malformed token"),
+    "not ASCII": ("é\U0001f600".encode(), RECORDS, "malformed token"),
+    "not UTF-8": (b"\xff\xfe\x00", RECORDS, "malformed token"),
+    "one mebibyte": (b"\x01" * 1024 * 1024, RECORDS, "malformed token"),
+    "full-width digits": (MINTED.text.replace("r", "\uff52", 1).encode(), RECORDS, "malformed token"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_every_wrong_token_is_refused_alike(case: str) -> None:
+    """The caller hears one sentence whatever was wrong; the trail hears what it was."""
+    presented, records, reason = REFUSED[case]
+    refused = refusal(presented, records)
+
+    assert refused.reason == reason
+    assert (refused.code, refused.text) == (Code.AUTHENTICATION_FAILED, "authentication failed")
+
+
+def test_an_empty_digest_lets_nobody_in() -> None:
+    """A record without a digest, a name or an id cannot exist (ATTACKS AUT-01)."""
+    for change in ({"digest": b""}, {"principal": ""}, {"token_id": ""}, {"created": datetime(2026, 1, 1)}):  # noqa: DTZ001
+        with pytest.raises(ValueError, match="token|zone"):
+            replace(RECORD, **change)  # type: ignore[arg-type]
+
+
+def test_every_wrong_token_costs_one_hash_and_one_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no early exit to be measured from outside (ATTACKS AUT-04)."""
+    done: list[str] = []
+    real_digest, real_compare = tokens.digest, secrets.compare_digest
+
+    def digest(presented: bytes) -> bytes:
+        done.append("hash")
+        return real_digest(presented)
+
+    def compare(one: bytes, other: bytes) -> bool:
+        done.append("compare")
+        return real_compare(one, other)
+
+    monkeypatch.setattr(tokens, "digest", digest)
+    monkeypatch.setattr(tokens.secrets, "compare_digest", compare)
+    for presented, records, _ in REFUSED.values():
+        done.clear()
+        refusal(presented, records)
+
+        assert done == ["hash", "compare"]
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_raise_anything_but_refused(presented: bytes) -> None:
+    """Whatever is presented is an ordinary failure."""
+    refusal(presented, RECORDS)
+
+
+@given(st.integers(0, 61), st.integers(1, 255))
+def test_any_changed_byte_is_refused(at: int, change: int) -> None:
+    """One byte off is as good as none."""
+    changed = bytearray(TEXT)
+    changed[at] ^= change
+
+    refusal(bytes(changed), RECORDS)
+
+
+@given(st.text(), st.text(), st.integers(14, 62))
+def test_masking_leaves_no_secret(before: str, behind: str, end: int) -> None:
+    """Whole or cut, between any texts, only the id of a token is left; twice changes nothing."""
+    masked = mask(before + MINTED.text[:end] + behind)
+
+    assert f"rxt_{MINTED.token_id}_***" in masked
+    assert MINTED.text[13:end] not in masked or end < 20
+    assert mask(masked) == masked
+
+
+def test_masking_leaves_other_text_alone() -> None:
+    """What has no token in it comes back as it was."""
+    for text in ("", "disk /srv", "rxt_", "rxt_short_x", f"rxt_{MINTED.token_id}_"):
+        assert mask(text) == text

@@ -1,0 +1,214 @@
+"""What may be read, and that what is written is there whole or not at all."""
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from rexecd import files
+from rexecd.errors import ConfigError, Unavailable
+
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another user")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return a readable file of ours."""
+    made = tmp_path / "file"
+    made.write_bytes(b"text\n")
+    made.chmod(0o600)
+    return made
+
+
+def fault(error: pytest.ExceptionInfo[ConfigError]) -> str:
+    """Return the one line of a fault."""
+    assert len(error.value.faults) == 1
+    assert "\n" not in error.value.faults[0]
+    return error.value.faults[0]
+
+
+def test_a_file_of_ours_is_read(path: Path) -> None:
+    """The content comes back as it is."""
+    assert files.read_file(path) == b"text\n"
+
+
+def test_a_missing_file_comes_with_the_hint(tmp_path: Path) -> None:
+    """Who asked knows how the file is made."""
+    with pytest.raises(ConfigError) as error:
+        files.read_file(tmp_path / "none", hint="run 'rexecd init'")
+
+    assert f"{tmp_path}/none: not found; run 'rexecd init'" == fault(error)
+
+
+def test_a_symlink_is_refused(path: Path, tmp_path: Path) -> None:
+    """The last part of a path may not lead elsewhere, dangling or not."""
+    (tmp_path / "link").symlink_to(path)
+    (tmp_path / "dangling").symlink_to(tmp_path / "none")
+
+    for name in ("link", "dangling"):
+        with pytest.raises(ConfigError) as error:
+            files.read_file(tmp_path / name)
+
+        assert f"{tmp_path}/{name}: is a symbolic link; name the file itself" == fault(error)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "directory", "device"])
+def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path, kind: str) -> None:
+    """A FIFO would block for ever, a device never end (ATTACKS CFG-07)."""
+    odd = tmp_path / "odd"
+    match kind:
+        case "fifo":
+            os.mkfifo(odd, 0o600)
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.bind(str(odd))
+        case "directory":
+            odd.mkdir()
+        case _:
+            odd = Path("/dev/zero")
+
+    with pytest.raises(ConfigError) as error:
+        files.read_file(odd)
+
+    assert f"{odd}: not a regular file; put one in its place" == fault(error)
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666, 0o664, 0o777])
+def test_a_file_that_others_can_write_is_refused(path: Path, mode: int) -> None:
+    """Whoever could write it could have written anything."""
+    path.chmod(mode)
+
+    with pytest.raises(ConfigError, match=f"writable by group or others .mode {mode:04o}.; chmod go-w it"):
+        files.read_file(path)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o601, 0o610, 0o650, 0o755])
+def test_a_secret_that_others_can_read_is_refused(path: Path, mode: int) -> None:
+    """The same file is fine as long as it is no secret."""
+    path.chmod(mode)
+
+    assert files.read_file(path) == b"text\n"
+    with pytest.raises(ConfigError) as error:
+        files.read_file(path, secret=True)
+    assert f"{path}: readable by others (mode {mode:04o}); chmod 640 it" == fault(error)
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o440, 0o600, 0o640])
+def test_a_secret_of_owner_and_group_is_read(path: Path, mode: int) -> None:
+    """A group may be allowed to read a key."""
+    path.chmod(mode)
+
+    assert files.read_file(path, secret=True) == b"text\n"
+
+
+@ROOT_ONLY
+def test_a_file_of_somebody_else_is_refused(path: Path) -> None:
+    """Its owner could change it after it was checked."""
+    os.chown(path, 12345, -1)
+
+    with pytest.raises(ConfigError, match="owned by uid 12345, not by root or uid 0; chown it"):
+        files.read_file(path)
+
+
+def test_size_is_bounded_exactly(path: Path) -> None:
+    """The ceiling itself is allowed, one byte more is not."""
+    assert files.read_file(path, most=5) == b"text\n"
+    with pytest.raises(ConfigError, match="larger than 4 bytes"):
+        files.read_file(path, most=4)
+
+
+def test_what_cannot_be_opened_says_why(path: Path) -> None:
+    """A path that runs through a file is nobody's hint."""
+    with pytest.raises(ConfigError, match="cannot be opened: Not a directory"):
+        files.read_file(path / "below")
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o027, 0o777])
+def test_writing_sets_the_mode_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    """The mode is an argument, not an accident."""
+    before = os.umask(umask)
+    try:
+        files.write_file(tmp_path / "new", b"1", mode=0o640)
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
+
+
+def test_writing_replaces_and_leaves_nothing_beside(path: Path, tmp_path: Path) -> None:
+    """A reader sees the old or the new file; what a crash left is cleared away."""
+    (tmp_path / ".file.new").write_bytes(b"left by a crash")
+    with path.open("rb") as old:
+        files.write_file(path, b"other", mode=0o600)
+
+        assert old.read() == b"text\n"
+    assert path.read_bytes() == b"other"
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_writing_over_a_symlink_replaces_the_link(path: Path, tmp_path: Path) -> None:
+    """What the link pointed to stays as it is."""
+    link = tmp_path / "link"
+    link.symlink_to(path)
+
+    files.write_file(link, b"other", mode=0o600)
+
+    assert not link.is_symlink()
+    assert path.read_bytes() == b"text\n"
+
+
+def test_a_failed_write_changes_nothing(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No space: the old file stays, and no half of the new one."""
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigError) as error:
+        files.write_file(path, b"other", mode=0o600)
+
+    assert f"{path}: cannot be written: No space left on device" == fault(error)
+    assert path.read_bytes() == b"text\n"
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_writing_into_nowhere_is_one_line(tmp_path: Path) -> None:
+    """A missing directory is the operator's to make."""
+    with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
+        files.write_file(tmp_path / "none" / "file", b"", mode=0o600)
+
+
+def test_a_lock_is_held_until_it_is_closed(tmp_path: Path) -> None:
+    """The second one hears at once that there is a first."""
+    place = tmp_path / "lock"
+    with files.lock(place):
+        with pytest.raises(Unavailable, match="held by another process"):
+            files.lock(place)
+        assert stat.S_IMODE(place.stat().st_mode) == 0o600
+
+    files.lock(place).close()
+
+
+def test_a_lock_is_not_taken_through_links(path: Path, tmp_path: Path) -> None:
+    """Neither through a symbolic nor through a hard one."""
+    (tmp_path / "symbolic").symlink_to(path)
+    with pytest.raises(ConfigError, match="symbolic link"):
+        files.lock(tmp_path / "symbolic")
+    (tmp_path / "hard").hardlink_to(path)
+    with pytest.raises(ConfigError, match=r"has 2 names \(hard links\)"):
+        files.lock(tmp_path / "hard")
+
+
+def test_a_private_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    """The descriptor works and is not inherited."""
+    before = os.umask(0o777)
+    try:
+        descriptor = files.open_private(tmp_path / "new", os.O_RDWR)
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE(os.fstat(descriptor).st_mode) == 0o600
+    assert not os.get_inheritable(descriptor)
+    os.close(descriptor)

@@ -1,0 +1,288 @@
+"""YAML as text and places: what is read, what is refused, and where it says the fault is."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rexecd import yamltext
+from rexecd.errors import ConfigError
+from rexecd.limits import MAX_CONFIG, MAX_DEPTH
+from rexecd.yamltext import Broken, Faults, Keys, Mapping, Node, Place, Scalar, Sequence
+
+
+def _parse(text: str) -> Node:
+    faults = Faults()
+    node = yamltext.parse(text, "f.yaml", faults)
+    faults.check()
+    return node
+
+
+def _value(text: str) -> Node:
+    """Return the node of `text` as the value of a key."""
+    root = _parse(f"key: {text}\n")
+    assert isinstance(root, Mapping)
+    return root.entries["key"]
+
+
+def _faults(text: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        _parse(text)
+    return caught.value.faults
+
+
+def test_nodes_know_their_place() -> None:
+    """Every node carries file, line and column, counted from one."""
+    root = _parse("a: 'x'\nb:\n  - y\n")
+
+    assert isinstance(root, Mapping)
+    assert {"a": Place("f.yaml", 1, 1), "b": Place("f.yaml", 2, 1)} == root.keys
+    assert Scalar("x", yamltext.TEXT, plain=False, place=Place("f.yaml", 1, 4)) == root.entries["a"]
+    items = root.entries["b"]
+    assert isinstance(items, Sequence)
+    assert "f.yaml:3:5" == str(items.items[0].place)
+
+
+def test_faults_come_in_order_of_place_and_once() -> None:
+    """Faults are sorted by line and column, as numbers, and told once."""
+    faults = Faults()
+    for line in (10, 9, 9):
+        faults.add(Place("f", line, 1), "wrong")
+
+    with pytest.raises(ConfigError) as caught:
+        faults.check()
+
+    assert ("f:9:1: wrong", "f:10:1: wrong") == caught.value.faults
+
+
+def test_no_fault_raises_nothing() -> None:
+    """A file without faults passes."""
+    Faults().check()
+
+
+def test_a_file_that_cannot_be_read_is_complained_about_once() -> None:
+    """Readers pass over a Broken node in silence."""
+    faults = Faults()
+    node = yamltext.parse("a: [", "f", faults)
+
+    assert isinstance(node, Broken)
+    assert yamltext.text(node, faults) is None
+    assert yamltext.integer(node, faults, least=0, most=1) is None
+    assert yamltext.texts(node, faults) is None
+    assert yamltext.duration(node, faults) is None
+    assert yamltext.keyed(node, faults, keys=Keys(("a",), ("b",))) is None
+    with pytest.raises(ConfigError) as caught:
+        faults.check()
+    assert 1 == len(caught.value.faults)
+
+
+SYNTAX = {
+    "a file above the ceiling": ("#" * (MAX_CONFIG + 1), "f.yaml:1:1: larger than 1048576 bytes"),
+    "a tab behind spaces": ("a:\n  \tb: 1", "f.yaml:2:3: a tab in the indentation; use spaces"),
+    "half a surrogate pair": ("a: \ud800", "f.yaml:1:4: control character '\\ud800'; remove it"),
+    "a huge version": (
+        f"%YAML 1.{'1' * 5000}\n---\na: b",
+        "f.yaml:1:9: a number out of range",
+    ),
+    "an undefined alias": ("a: *b", "f.yaml:1:4: alias '*b' is not supported; write the value out"),
+    "a default key": ("=: a", "f.yaml:1:1: '=' is read as a special word by YAML; quote it"),
+    "an empty key": ("? \n: a", "f.yaml:1:2: expected a text, found nothing; an empty text is written ''"),
+}
+
+
+@pytest.mark.parametrize("case", SYNTAX)
+def test_what_cannot_be_read_is_a_fault_with_its_place(case: str) -> None:
+    """Text YAML would choke on, or read in its own way, is one fault."""
+    text, message = SYNTAX[case]
+
+    assert (message,) == _faults(text)
+
+
+def test_the_deepest_nesting_is_read_and_one_more_is_not() -> None:
+    """The depth ceiling is exact."""
+    _parse("[" * MAX_DEPTH + "]" * MAX_DEPTH)
+
+    assert "nested deeper" in _faults("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1))[0]
+
+
+def test_bottomless_nesting_is_refused_quickly() -> None:
+    """Nesting is refused as it is met, before the rest is read."""
+    assert "nested deeper" in _faults("[" * 500_000)[0]
+
+
+def test_an_alias_bomb_is_refused() -> None:
+    """Aliases are never followed."""
+    bomb = "a: &a [x, x]\n" + "\n".join(f"{c}: &{c} [*a, *a]" for c in "bcdef")
+
+    assert any("alias '*a'" in line for line in _faults(bomb))
+
+
+def test_a_byte_order_mark_is_accepted() -> None:
+    """Editors write it, and it changes nothing."""
+    assert isinstance(_parse("\ufeffa: b"), Mapping)
+
+
+TEXTS = {"abc": "abc", "'no'": "no", '"1"': "1", "1e3": "1e3", "a b": "a b", "''": "", "08": "08"}
+
+
+@pytest.mark.parametrize("written", TEXTS)
+def test_a_text_is_what_stands_there(written: str) -> None:
+    """Texts come as written; quoted ones are never guessed."""
+    faults = Faults()
+
+    assert TEXTS[written] == yamltext.text(_value(written), faults)
+    faults.check()
+
+
+GUESSED = ["no", "Yes", "on", "1", "0755", "1_000", "22:22", "1.10", ".nan", "~", "", "2026-01-03", "0x1F"]
+
+
+@pytest.mark.parametrize("written", GUESSED)
+def test_what_yaml_would_guess_is_no_text(written: str) -> None:
+    """Plain words with another meaning in YAML have to be quoted."""
+    faults = Faults()
+
+    assert yamltext.text(_value(written), faults) is None
+    with pytest.raises(ConfigError, match=r"quote it|is written ''"):
+        faults.check()
+
+
+@pytest.mark.parametrize(("written", "value"), [("0", 0), ("10", 10), ("-3", -3)])
+def test_an_integer_is_plain_decimal(written: str, value: int) -> None:
+    """The one spelling of an integer is read."""
+    assert value == yamltext.integer(_value(written), Faults(), least=-3, most=10)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["0755", "1_000", "22:22", "0x1F", "1e3", "true", "+1", "1.0", "'1'", "~", "[1]", "11", "-4", "9" * 5000],
+)
+def test_other_spellings_and_other_sizes_are_no_integer(written: str) -> None:
+    """What YAML or Python would also take for a number is a fault."""
+    faults = Faults()
+
+    assert yamltext.integer(_value(written), faults, least=-3, most=10) is None
+    with pytest.raises(ConfigError, match=r"plain decimal|is not between -3 and 10"):
+        faults.check()
+
+
+def test_a_flag_is_true_or_false() -> None:
+    """The two lower-case words are read."""
+    assert yamltext.flag(_value("true"), Faults()) is True
+    assert yamltext.flag(_value("false"), Faults()) is False
+
+
+@pytest.mark.parametrize("written", ["yes", "True", "on", "1", "'true'", "~"])
+def test_other_truths_are_faults(written: str) -> None:
+    """No other spelling of a truth value counts."""
+    faults = Faults()
+
+    assert yamltext.flag(_value(written), faults) is None
+    with pytest.raises(ConfigError, match="expected true or false"):
+        faults.check()
+
+
+def test_a_choice_suggests_the_closest_word() -> None:
+    """A misspelt word is answered with the options and the nearest of them."""
+    faults = Faults()
+
+    assert "always" == yamltext.choice(_value("always"), faults, options=("always", "interval"))
+    assert yamltext.choice(_value("allways"), faults, options=("always", "interval")) is None
+    with pytest.raises(ConfigError, match=r"is none of always, interval \(did you mean 'always'\?\)"):
+        faults.check()
+
+
+DURATIONS = {"250ms": 0.25, "30s": 30.0, "5m": 300.0, "2h": 7200.0, "1d": 86400.0, "'1s'": 1.0}
+
+
+@pytest.mark.parametrize("written", DURATIONS)
+def test_a_duration_is_seconds(written: str) -> None:
+    """Every unit comes out in seconds."""
+    assert DURATIONS[written] == yamltext.duration(_value(written), Faults())
+
+
+@pytest.mark.parametrize(
+    "written", ["30", "0s", "1.5s", "-1s", "01s", "5min", "1D", "~", "2d", "s", "9" * 99 + "s"]
+)
+def test_a_duration_needs_its_unit_and_bounds(written: str) -> None:
+    """Without unit, with another, or out of bounds it is a fault."""
+    faults = Faults()
+
+    assert yamltext.duration(_value(written), faults, most=86400) is None
+    with pytest.raises(ConfigError, match=r"a duration with a unit|between 1ms and 1d"):
+        faults.check()
+
+
+SIZES = {"512B": 512, "64KiB": 65536, "1MiB": 1048576, "2GiB": 2147483648}
+
+
+@pytest.mark.parametrize("written", SIZES)
+def test_a_size_is_bytes(written: str) -> None:
+    """Every unit comes out in bytes."""
+    assert SIZES[written] == yamltext.size(_value(written), Faults())
+
+
+@pytest.mark.parametrize("written", ["512", "1KB", "1kib", "0B", "3GiB", "0x1B", "{}"])
+def test_a_size_needs_its_unit_and_bounds(written: str) -> None:
+    """Without unit, with another, or out of bounds it is a fault."""
+    faults = Faults()
+
+    assert yamltext.size(_value(written), faults, most=2**31) is None
+    with pytest.raises(ConfigError, match=r"a size with a unit|between 1B and 2GiB"):
+        faults.check()
+
+
+def test_a_list_of_texts() -> None:
+    """A list comes in its order; only a unique one minds repetition."""
+    assert ("b", "a", "b") == yamltext.texts(_value("[b, a, b]"), Faults())
+
+    faults = Faults()
+    yamltext.texts(_value("[b, a, b]"), faults, unique=True)
+    with pytest.raises(ConfigError, match="1:13: 'b' stands twice in the list"):
+        faults.check()
+
+
+@pytest.mark.parametrize("written", ["[]", "a", "[a, 1]", "{a: b}", "~"])
+def test_a_list_of_texts_holds_texts(written: str) -> None:
+    """Empty lists, other nodes and guessed items are faults."""
+    faults = Faults()
+
+    assert yamltext.texts(_value(written), faults) is None
+    with pytest.raises(ConfigError):
+        faults.check()
+
+
+def test_the_keys_of_a_mapping_are_checked_against_a_table() -> None:
+    """Unknown, later and missing keys are told apart, and the known one is still read."""
+    faults = Faults()
+    node = yamltext.keyed(
+        _parse("comand: x\nrun_as: y\nother: z"),
+        faults,
+        keys=Keys(("command", "other"), ("command",), ("run_as",)),
+    )
+
+    assert node is not None
+    assert "z" == yamltext.text(node.entries["other"], faults)
+    with pytest.raises(ConfigError) as caught:
+        faults.check()
+    assert (
+        "f.yaml:1:1: unknown key 'comand' (did you mean 'command'?)",
+        "f.yaml:1:1: missing key 'command'",
+        "f.yaml:2:1: 'run_as' is not supported by this version",
+    ) == caught.value.faults
+
+
+def test_long_values_are_cut_in_messages() -> None:
+    """A message stays short whatever the file holds."""
+    assert 300 > len(_faults(f"{'k' * 1000}: a\n{'k' * 1000}: b")[0])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet=st.sampled_from("ab:-[]{}&*!|>'\"%#?,\n\t \\x0<=~@`\ud800\0é\u2028"), max_size=60))
+def test_any_text_gives_a_node_or_a_configuration_error(text: str) -> None:
+    """No text raises anything but ConfigError."""
+    try:
+        node = _parse(text)
+    except ConfigError as error:
+        node = Scalar(str(error), "a fault", plain=False, place=Place("f.yaml", 1, 1))
+
+    assert not isinstance(node, Broken)
