@@ -52,12 +52,13 @@ def read_file(path: Path, *, secret: bool = False, most: int = limits.MAX_CONFIG
         descriptor = os.open(path, os.O_RDONLY | _CAREFUL)
     except OSError as error:
         raise _unopened(path, error, hint) from None
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    try:
         judge(path, os.fstat(descriptor), secret=secret)
-        try:
-            data = _read(file, most + 1)
-        except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror}") from None
+        data = _read(descriptor, most + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
     if len(data) > most:
         raise ConfigError(f"{path}: larger than {most} bytes; is it the right file?")
     return data
@@ -140,11 +141,11 @@ def lock(path: Path) -> io.FileIO:
     return file
 
 
-def _read(file: io.FileIO, most: int) -> bytes:
+def _read(descriptor: int, most: int) -> bytes:
     """Return at most `most` bytes: a file may grow while it is read."""
     pieces = bytearray()
     while len(pieces) < most:
-        piece = file.read(min(_BLOCK, most - len(pieces)))
+        piece = os.read(descriptor, min(_BLOCK, most - len(pieces)))
         if not piece:
             break
         pieces += piece

@@ -190,8 +190,7 @@ class _Builder:
         if event.version or event.tags:
             self._faults.add(self._place(event.start_mark), "a directive; remove the '%' line")
         root = self._node(self._next(), depth=1)
-        self._next()  # the end of the document
-        event = self._next()
+        _, event = self._next(), self._next()  # the end of the document, and what follows
         if not isinstance(event, yaml.StreamEndEvent):
             raise _Unreadable(self._place(event.start_mark), "a second document; only one is read")
         if isinstance(root, Scalar) and root.kind == NOTHING:
@@ -362,9 +361,10 @@ def texts(node: Node, faults: Faults, *, unique: bool = False) -> tuple[str, ...
     if isinstance(node, Sequence) and not items:
         faults.add(node.place, "the list is empty")
     words = [text(item, faults) for item in items]
-    for index, word in enumerate(words):
-        if unique and word is not None and word in words[:index]:
-            faults.add(items[index].place, f"{shown(word)} stands twice in the list")
+    last = dict(zip(words, items, strict=True))
+    for item, word in zip(items, words, strict=True):
+        if unique and word is not None and last[word] is not item:
+            faults.add(last[word].place, f"{shown(word)} stands twice in the list")
     good = tuple(word for word in words if word is not None)
     return good if good and len(good) == len(items) else None
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -239,6 +241,18 @@ class Daemon:
         if self.process is None:
             return 0
         self.process.terminate()
+        return self._collect()
+
+    def kill(self) -> None:
+        """Kill both processes and `serve`, as a power cut would."""
+        assert self.process is not None
+        for pid in (self.monitor_pid, self.gateway_pid):
+            os.kill(pid, signal.SIGKILL)
+        self._collect()
+
+    def _collect(self) -> int:
+        """Wait for `serve` and close what it was given."""
+        assert self.process is not None
         status = self.process.wait(PATIENCE)
         if self.process.stdout:
             self.process.stdout.close()

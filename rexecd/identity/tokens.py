@@ -33,8 +33,9 @@ _UNIFORM: Final = 256 - 256 % len(DIGITS)
 
 _TOKEN: Final = re.compile(rb"rxt_([0-9A-Za-z]{8})_[0-9A-Za-z]{49}")
 _TOKEN_ID: Final = re.compile(r"[0-9A-Za-z]{8}")
-#: Cut tokens too: what is left of a secret is still nobody's business.
-_SECRETS: Final = re.compile(r"rxt_([0-9A-Za-z]{8})_[0-9A-Za-z]+")
+#: Cut tokens too: what is left of a secret is still nobody's business. Underscores too: a second
+#: token that follows at once would lose its own beginning to the first.
+_SECRETS: Final = re.compile(r"rxt_([0-9A-Za-z]{8})_[0-9A-Za-z_]+")
 
 #: What an unknown token is compared with, so that it costs what a known one costs. Nothing
 #: is known to have this digest, and a match would not be accepted.

@@ -5,6 +5,7 @@ import secrets
 import sqlite3
 import stat
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,7 +121,7 @@ def make_link(path: Path) -> None:
     path.symlink_to(path.parent / "elsewhere")
 
 
-BAD = {
+BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "newer schema": (make_newer, r"made by a newer rexecd \(schema 2\)"),
     "foreign database": (make_foreign, "not a token store"),
     "no database": (make_noise, "file is not a database"),
@@ -155,7 +156,7 @@ def test_a_damaged_row_is_one_line(path: Path) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("UPDATE token SET digest = x'00'")
     connection.close()
-    with Store(path) as store, pytest.raises(ConfigError, match="damaged: .* no SHA-256"):
+    with Store(path) as store, pytest.raises(ConfigError, match=r"damaged: .* no SHA-256"):
         store.records()
 
 
@@ -172,12 +173,16 @@ def test_a_store_that_is_closed_or_locked_says_so(path: Path, monkeypatch: pytes
         store.records()
 
 
+def add_five(store: Store) -> None:
+    """Add five tokens."""
+    for _ in range(5):
+        store.add(new_record())
+
+
 def test_threads_may_share_a_store(path: Path) -> None:
     """Eight threads add at once, and all of it is there."""
     with Store(path) as store:
-        threads = [
-            threading.Thread(target=lambda: [store.add(new_record()) for _ in range(5)]) for _ in range(8)
-        ]
+        threads = [threading.Thread(target=add_five, args=(store,)) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:

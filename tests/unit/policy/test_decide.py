@@ -48,7 +48,7 @@ commands:
       unit: {type: word}
       follow: {type: flag, adds: [-f, "--retry all"]}
       lines: {type: integer, min: 1, max: 500, default: 50}
-      note: {type: text, max: 20000, default: ""}
+      note: {type: text, max: 16000, default: ""}
   dashed:
     summary: Takes options
     run: /bin/dashed {a} {n}
@@ -82,7 +82,7 @@ def test_an_invocation_says_everything_about_the_start() -> None:
     made = ask("service.restart nginx")
 
     assert "service.restart" == made.rule
-    assert "policy.yaml:18:3" == made.place
+    assert "policy.yaml:17:3" == made.place
     assert ("/usr/bin/systemctl", "restart", "nginx") == made.argv
     assert ("/srv", 30.0, False, 1024 * 1024) == (
         made.working_directory,
@@ -317,19 +317,19 @@ def test_a_refused_path_sounds_the_same_wherever_it_leads() -> None:
     request = Request("ann", "c", "r", "a", "disk /srv/x", Offer.NONE)
     answers = set()
     for target in ("/etc/passwd", "/nowhere", "/srv-evil/x", "relative"):
+        links = {"/srv/x": target}
         with pytest.raises(Refused) as caught:
-            decide(POLICY, request, resolve=lambda path, to=target: to if path == "/srv/x" else path)
+            decide(POLICY, request, resolve=lambda path: links.get(path, path))  # noqa: B023 - called at once
         answers.add(str(caught.value))
 
     assert 1 == len(answers)
 
 
+CHARACTERS = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+
+
 @settings(max_examples=300, deadline=None)
-@given(
-    st.lists(
-        st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1, max_size=8
-    )
-)
+@given(st.lists(st.text(CHARACTERS), min_size=1, max_size=8))
 def test_joined_words_come_apart_again(words: Sequence[str]) -> None:
     """A caller's words arrive as they were joined."""
     assert list(words) == split(shlex.join(words))
@@ -351,7 +351,7 @@ WORDS = st.sampled_from(
         "--a",
         "--n=-3",
     ]
-) | st.text(max_size=6)
+) | st.text(CHARACTERS, max_size=6)
 
 
 @settings(max_examples=500, deadline=None)
@@ -359,12 +359,8 @@ WORDS = st.sampled_from(
     st.sampled_from(["disk", "logs", "dashed", "service.restart"]),
     st.lists(WORDS, max_size=6),
 )
-def test_a_decision_has_the_templates_number_of_arguments_and_no_new_option(
-    name: str, words: list[str]
-) -> None:
+def test_values_add_no_arguments_and_no_options(name: str, words: list[str]) -> None:
     """Values neither add arguments nor become options; flags add what they say."""
-    if any("\0" in word for word in words):
-        return
     try:
         argv = ask(shlex.join([name, *words])).argv
     except Refused:
