@@ -72,10 +72,11 @@ def test_the_readmes_own_server_works_as_written(tmp_path: Path) -> None:
 
     def run(line: str, **options: object) -> subprocess.CompletedProcess[str]:
         # The README is for a shell; what it shows is ours, and fixed.
-        return subprocess.run(
+        done: subprocess.CompletedProcess[str] = subprocess.run(
             ["/bin/sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=30,
             **({"stdin": subprocess.DEVNULL} | options),  # type: ignore[call-overload]
         )  # fmt: skip
+        return done
 
     for line in setup[:-1]:
         done = run(line)

@@ -11,6 +11,7 @@ import enum
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, cast
@@ -72,6 +73,8 @@ _CALLER: Final = Size(limits.MAX_RECORD - 6 * 1024, 2 * limits.MAX_RECORDED_TEXT
 _STRANGER: Final = Size(320, 80, 80)
 #: Two quotes and a comma around a text.
 _PUNCTUATION: Final = 3
+#: Whether a text can stand in the record as it is, and is short enough: nearly always.
+_PLAIN: Final = re.compile(rf"[ !#-\[\]-~]{{0,{limits.MAX_RECORDED_TEXT}}}").fullmatch
 #: What the mark of a cut text takes, apart from twice the field's name.
 _MARK: Final = 110
 
@@ -206,28 +209,24 @@ class _Room:
     def plain(self, name: str, value: object) -> Value:
         """Return a field's value as JSON will hold it; raise ValueError for the wrong type."""
         if isinstance(value, str):
-            return self._outcome(value) if name == "outcome" else self._text(name, value)
+            return self._text(name, value)
+        if value is None or type(value) is int:
+            return value
         if name == "argv":
             return self._argv(_arguments(value))
         if name == "duration":
-            return None if value is None else _nanoseconds(value)
-        word = getattr(value, "word", None)  # our enumerations say how records write them
-        if isinstance(word, str):
-            return word
-        if value is None or isinstance(value, int):
-            return value
-        if isinstance(value, float) and math.isfinite(value):
-            return value
-        raise ValueError(f"{name} cannot be recorded: {type(value).__name__}")
-
-    def _outcome(self, value: str) -> str:
-        if value not in _OUTCOMES:
-            raise ValueError(f"{value!r} is no outcome")
-        return value
+            return _nanoseconds(value)
+        return _other(name, value)
 
     def _text(self, name: str, text: str) -> str:
+        if name == "outcome" and text not in _OUTCOMES:
+            raise ValueError(f"{text!r} is no outcome")
+        size = len(text) + _PUNCTUATION
+        if size <= self._left and size <= self._size.text and _PLAIN(text) and PREFIX not in text:
+            self._left -= size
+            return text
         kept = self._keep(text, self._size.text)
-        if kept is not text and len(kept) != len(mask(text)):
+        if len(kept) != len(mask(text)):
             self._mark(name, text)
         return kept
 
@@ -245,10 +244,6 @@ class _Room:
     def _keep(self, text: str, most: int) -> str:
         """Return as much of `text` as there is room for, masked, and take that room."""
         most = max(0, min(most, self._left))
-        size = len(text) + _PUNCTUATION
-        if size <= most and _is_plain(text):
-            self._left -= size
-            return text
         kept = mask(text)[: limits.MAX_RECORDED_TEXT]
         size = _size(kept)
         while kept and size > most:  # escapes take up to twelve bytes a character
@@ -263,18 +258,10 @@ class _Room:
         self._left -= _MARK + 2 * len(name)
 
 
-def _is_plain(text: str) -> bool:
-    """Return whether `text` can stand in the record as it is: nearly always."""
-    return (
-        len(text) <= limits.MAX_RECORDED_TEXT
-        and text.isascii()
-        and text.isprintable()
-        and not ('"' in text or "\\" in text or PREFIX in text)
-    )
-
-
 def _size(text: str) -> int:
     """Return the bytes `text` takes in the trail."""
+    if _PLAIN(text):
+        return len(text) + _PUNCTUATION
     return len(json.dumps(text)) - 2 + 5 * text.count("\x7f") + _PUNCTUATION
 
 
@@ -282,6 +269,16 @@ def _arguments(value: object) -> Sequence[str]:
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise ValueError("argv is no list of texts")
     return value
+
+
+def _other(name: str, value: object) -> Value:
+    """Return a value that is neither text nor a plain number; raise ValueError."""
+    word = getattr(value, "word", None)  # our enumerations say how records write them
+    if isinstance(word, str):
+        return word
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ValueError(f"{name} cannot be recorded: {type(value).__name__}")
 
 
 def _nanoseconds(value: object) -> int:

@@ -7,7 +7,7 @@ from typing import Final
 
 from rexecd.client.deadline import Deadline
 from rexecd.client.errors import ConnectionLost, ProtocolBroken, closing
-from rexecd.client.link import Link
+from rexecd.client.link import RECORD, Link
 from rexecd.errors import RemoteProtocolError
 from rexecd.wire.connection import Connection, Role
 from rexecd.wire.messages import Closed, Message
@@ -107,3 +107,5 @@ class Conversation:
                 self._has_ended = True
                 return
             self._connection.receive(data)
+            if len(data) < RECORD:  # what comes next was not here yet, or the next poll says so
+                return

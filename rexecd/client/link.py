@@ -10,7 +10,7 @@ from collections import deque
 from typing import Final
 
 #: One TLS record holds at most this much, and one read returns at most one record.
-_RECORD: Final = 16 * 1024
+RECORD: Final = 16 * 1024
 
 
 class Link:
@@ -73,7 +73,7 @@ class Link:
         """Return bytes that are there, `b""` at the end (in good order or not), None for not yet."""
         self._read_needs_write = False
         try:
-            return self._sock.recv(_RECORD)
+            return self._sock.recv(RECORD)
         except ssl.SSLWantReadError:
             return None
         except ssl.SSLWantWriteError:

@@ -69,6 +69,7 @@ class Reporter:
             for report in batch:
                 self._send(report)
             if finished:
+                self._close()
                 return
 
     def _send(self, report: seam.Report) -> None:
@@ -80,6 +81,9 @@ class Reporter:
                 self._channel.send(report)
                 return
             except Unavailable:
-                if self._channel is not None:
-                    self._channel.close()
-                    self._channel = None
+                self._close()
+
+    def _close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None

@@ -138,10 +138,7 @@ class Session:
                     self._stream.wait(select.POLLIN, deadline)
                 except DeadlinePassed:
                     raise RemoteProtocolError("no token within the grace time") from None
-            elif not data:
-                raise ConnectionLost
-            else:
-                self._connection.receive(data)
+            self._take(data)
 
     def _find_monitor(self) -> Channel:
         """Return a channel of this connection's own; wait a bounded time for a monitor that is away."""
@@ -217,19 +214,23 @@ class Session:
         for source in (self._stream, channel, self._around.stop):
             poller.register(source, select.POLLIN)
         while (message := self._connection.next_message()) is None:
-            data = self._stream.read()
-            if data is None:
+            if not self._stream.pending():
                 ready = {descriptor for descriptor, _ in poller.poll()}
                 if self._around.stop.fileno() in ready:
                     raise Stopping
                 if channel.fileno() in ready:
                     # Between commands the monitor speaks only to end the session.
                     raise Unavailable("the monitor ended the session")
-            elif not data:
-                raise ConnectionLost
-            else:
-                self._connection.receive(data)
+            self._take(self._stream.read())
         return message
+
+    def _take(self, data: bytes | None) -> None:
+        """Hold what was read from the caller; raise ConnectionLost at any kind of end."""
+        if data is None:
+            return
+        if not data:
+            raise ConnectionLost
+        self._connection.receive(data)
 
     def _answer(self, channel: Channel) -> wire.Message:
         return self._answer_with_descriptors(channel)[0]

@@ -172,14 +172,20 @@ class MonitorSession:
         recorder = self._recorder_of_command
         over: Exception | None = None
         try:
-            recorder.record(Action.COMMAND_STARTED, pid=execution.pid)
             self._hand_over(request_id, invocation, streams)
             self._permits.stage = Stage.RUNNING
-        except (TrailError, Unavailable, Refused) as error:
-            over = _unrecorded() if isinstance(error, TrailError) else error
-            execution.end(grace=self._service.settings.kill_grace)
+            # The decision stands in the trail already; this record is of its consequence, and is
+            # written while the command and its caller are at work.
+            recorder.record(Action.COMMAND_STARTED, pid=execution.pid)
+        except TrailError:
+            over = SessionOver("the trail cannot be written")
+            self._close(Code.UNAVAILABLE, _UNRECORDED)
+        except (Unavailable, Refused) as error:
+            over = error
         finally:
             streams.close()
+        if over is not None:
+            execution.end(grace=self._service.settings.kill_grace)
         over = self._wait(execution, over)
         outcome = execution.reap()
         with contextlib.suppress(TrailError):

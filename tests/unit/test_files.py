@@ -1,5 +1,7 @@
 """What may be read, and that what is written is there whole or not at all."""
 
+import errno
+import fcntl
 import os
 import socket
 import stat
@@ -199,6 +201,28 @@ def test_a_lock_is_not_taken_through_links(path: Path, tmp_path: Path) -> None:
     (tmp_path / "hard").hardlink_to(path)
     with pytest.raises(ConfigError, match=r"has 2 names \(hard links\)"):
         files.lock(tmp_path / "hard")
+
+
+def test_a_lock_that_cannot_be_had_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without locks is not a running daemon."""
+
+    def fail(_file: object, _how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(ConfigError, match="lock: cannot be locked: No locks available"):
+        files.lock(tmp_path / "lock")
+
+
+def test_what_cannot_be_read_is_one_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing disk."""
+
+    def fail(_descriptor: int, _size: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "read", fail)
+    with pytest.raises(ConfigError, match="file: cannot be read: Input/output error"):
+        files.read_file(path)
 
 
 def test_a_private_file_is_private_whatever_the_umask(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import secrets
+import signal
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -144,6 +145,18 @@ def test_a_bug_is_not_recorded_as_something_else(case: str) -> None:
     """A field that cannot be written is found by the first test that writes it."""
     with pytest.raises(ValueError, match=next(iter(BUGS[case])) + "|outcome|seconds"):
         shape(Action.COMMAND_ALLOWED, BUGS[case], now=NOW)
+
+
+def test_numbers_are_recorded_as_numbers() -> None:
+    """Truth and fractions too; an enumeration of ours as its word, another as its number."""
+    record = json.loads(
+        line_of(Action.COMMAND_EXITED, truncated=True, timeout=0.5, code=Code.REVOKED, signal=signal.SIGTERM)
+    )
+
+    assert (
+        record["rexec"].items()
+        >= {"truncated": True, "timeout": 0.5, "code": "revoked", "signal": 15}.items()
+    )
 
 
 def test_nothing_is_recorded_as_null() -> None:

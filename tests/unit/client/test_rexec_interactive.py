@@ -222,7 +222,9 @@ def test_a_terminal_has_a_prompt_and_ctrl_d_ends(terminal: Terminal) -> None:
 def test_ctrl_c_in_a_terminal_is_for_the_line_or_the_command(terminal: Terminal) -> None:
     """The session survives both, also twice."""
     terminal.expect(b"->> ")
-    terminal.type(b"half a li\x03")
+    terminal.type(b"half a li")
+    terminal.expect(b"half a li")  # the line editor is at work, and hears signals
+    terminal.type(b"\x03")
     terminal.expect(b"->> ")
     for _ in range(2):
         terminal.type(b"wait\n")

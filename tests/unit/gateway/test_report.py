@@ -1,0 +1,98 @@
+"""Reports of strangers: bounded, summed up, and never in anybody's way."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rexecd.gateway import report
+from rexecd.gateway.report import Reporter
+from rexecd.seam.channel import Channel, listen
+from rexecd.seam.messages import SEAM, Report, Trouble
+
+
+class _Monitor:
+    """Takes reports."""
+
+    def __init__(self, path: Path) -> None:
+        self._listener = listen(path, mode=0o600)
+        self._listener.settimeout(10)
+
+    def take(self, number: int) -> list[Report]:
+        """Return so many reports from one channel."""
+        sock, _ = self._listener.accept()
+        channel = Channel(sock, SEAM, timeout=5)
+        try:
+            return [channel.receive() for _ in range(number)]  # type: ignore[misc]
+        finally:
+            channel.close()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._listener.close()
+
+
+@pytest.fixture
+def monitor(tmp_path: Path) -> Iterator[_Monitor]:
+    """Give a monitor that listens at the test's seam."""
+    made = _Monitor(tmp_path / "seam.sock")
+    yield made
+    made.close()
+
+
+def test_surplus_connections_are_summed_up_in_one_report(monitor: _Monitor, tmp_path: Path) -> None:
+    """A storm is one record and a number."""
+    reporter = Reporter(tmp_path / "seam.sock")
+    for port in range(500):
+        reporter.report(Trouble.SHED, "192.0.2.1", port, "full")
+    reporter.start()
+
+    assert monitor.take(1) == [Report(Trouble.SHED, "192.0.2.1", 499, 500, "full")]
+    reporter.stop(5)
+
+
+def test_a_full_queue_counts_instead_of_growing(
+    monitor: _Monitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can make the gateway hold more than it wants to."""
+    monkeypatch.setattr(report, "_MOST", 2)
+    reporter = Reporter(tmp_path / "seam.sock")
+    for port in range(5):
+        reporter.report(Trouble.TLS_FAILED, "192.0.2.1", port, "noise")
+    reporter.start()
+    taken = monitor.take(3)
+    reporter.stop(5)
+
+    assert [(one.trouble, one.count) for one in taken] == [
+        (Trouble.TLS_FAILED, 1),
+        (Trouble.TLS_FAILED, 1),
+        (Trouble.SHED, 3),
+    ]
+
+
+def test_a_monitor_that_is_away_blocks_nobody(tmp_path: Path) -> None:
+    """Reports to nobody are dropped, and a stop is quick."""
+    reporter = Reporter(tmp_path / "seam.sock")
+    reporter.start()
+    reporter.report(Trouble.TLS_FAILED, "192.0.2.1", 1, "x")
+    reporter.stop(5)
+
+    assert "reporter" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_restarted_monitor_gets_the_next_report(tmp_path: Path) -> None:
+    """The channel is opened anew when the old one is dead."""
+    reporter = Reporter(tmp_path / "seam.sock")
+    reporter.start()
+    first = _Monitor(tmp_path / "seam.sock")
+    reporter.report(Trouble.TLS_FAILED, "192.0.2.1", 1, "first")
+    before = first.take(1)
+    first.close()
+    second = _Monitor(tmp_path / "seam.sock")
+    reporter.report(Trouble.TLS_FAILED, "192.0.2.1", 2, "second")
+    after = second.take(1)
+    second.close()
+    reporter.stop(5)
+
+    assert [before[0].detail, after[0].detail] == ["first", "second"]
