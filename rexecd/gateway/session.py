@@ -45,7 +45,9 @@ class Session:
 
     def __init__(self, raw: socket.socket, peer: tuple[Any, ...], surroundings: Surroundings) -> None:
         self._raw = raw
-        self._address, self._port = str(peer[0])[:MAX_NAME], int(peer[1])
+        # A v4 caller of a dual-stack listener is recorded as what it is (RFC 4291, 2.5.5.2).
+        self._address = str(peer[0]).removeprefix("::ffff:")[:MAX_NAME]
+        self._port = int(peer[1])
         self._around = surroundings
         self._connection = Connection(Role.SERVER)
         self._channel: Channel | None = None
