@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from rexecd.errors import ConfigError
 
 _PR_SET_DUMPABLE: Final = 4
+_PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _SECCOMP_SET_MODE_FILTER: Final = 1
 _SECCOMP_FILTER_FLAG_TSYNC: Final = 1
@@ -106,6 +107,11 @@ def hide_memory() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies (a child subreaper, prctl(2))."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
 def restore_signals() -> None:
     """Undo ignored and blocked signals this process was started with (nohup, a shell's `&`).
 
@@ -119,13 +125,16 @@ def restore_signals() -> None:
 
 
 def raise_descriptor_limit(needed: int, *, what: str) -> None:
-    """Lift the soft limit of open files to the hard one; raise ConfigError if that is too few."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """Lift the soft limit of open files as far as needed; raise ConfigError if that cannot be.
+
+    Not further: commands inherit it, and some programs walk through every possible descriptor.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise ConfigError(
             f"{what} needs {needed} open files and the limit is {hard}: raise LimitNOFILE or lower it"
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
 
 
 def _prctl(option: int, value: int) -> None:

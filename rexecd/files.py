@@ -23,6 +23,9 @@ _WRITABLE: Final = stat.S_IWGRP | stat.S_IWOTH
 _EXPOSED: Final = stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
 _BLOCK: Final = 64 * 1024
 
+#: The remedy for a missing file that `rexecd init` makes.
+RESTORE: Final = "restore it, or make a new directory with 'rexecd init'"
+
 
 def judge(path: Path, status: os.stat_result, *, secret: bool = False) -> None:
     """Raise ConfigError unless `status` is a regular file that only its owner can change.
@@ -33,12 +36,11 @@ def judge(path: Path, status: os.stat_result, *, secret: bool = False) -> None:
         raise _symlink(path)
     if not stat.S_ISREG(status.st_mode):
         raise ConfigError(f"{path}: not a regular file; put one in its place")
-    own = os.geteuid()
-    if status.st_uid not in (0, own):
-        raise ConfigError(f"{path}: owned by uid {status.st_uid}, not by root or uid {own}; chown it")
+    if status.st_uid not in (0, os.geteuid()):
+        raise _foreign(path, status)
     mode = stat.S_IMODE(status.st_mode)
     if mode & _WRITABLE:
-        raise ConfigError(f"{path}: writable by group or others (mode {mode:04o}); chmod go-w it")
+        raise _writable(path, status)
     if secret and mode & _EXPOSED:
         raise ConfigError(f"{path}: readable by others (mode {mode:04o}); chmod 640 it")
 
@@ -62,6 +64,31 @@ def read_file(path: Path, *, secret: bool = False, most: int = limits.MAX_CONFIG
     if len(data) > most:
         raise ConfigError(f"{path}: larger than {most} bytes; is it the right file?")
     return data
+
+
+def read_text(path: Path, *, hint: str = "") -> str:
+    """Return a configuration file's text; raise ConfigError as `read_file` does, or if it is not UTF-8."""
+    try:
+        return read_file(path, hint=hint).decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+
+
+def check_directory(path: Path) -> None:
+    """Raise ConfigError unless `path` is a directory in which only root and we can change names."""
+    try:
+        status = path.stat(follow_symlinks=False)
+    except OSError as error:
+        raise _unopened(path, error, "make it, or see 'rexecd init'") from None
+    if not stat.S_ISDIR(status.st_mode):
+        raise ConfigError(f"{path}: not a directory; put one in its place")
+    if status.st_uid not in (0, os.geteuid()):
+        raise ConfigError(
+            f"{path}: owned by uid {status.st_uid}, not by root or uid {os.geteuid()}; chown it"
+        )
+    if status.st_mode & _WRITABLE:
+        mode = stat.S_IMODE(status.st_mode)
+        raise ConfigError(f"{path}: writable by group or others (mode {mode:04o}); chmod go-w it")
 
 
 def open_private(path: Path, flags: int) -> int:
@@ -150,6 +177,16 @@ def _read(descriptor: int, most: int) -> bytes:
             break
         pieces += piece
     return bytes(pieces)
+
+
+def _foreign(path: Path, status: os.stat_result) -> ConfigError:
+    own = os.geteuid()
+    return ConfigError(f"{path}: owned by uid {status.st_uid}, not by root or uid {own}; chown it")
+
+
+def _writable(path: Path, status: os.stat_result) -> ConfigError:
+    mode = stat.S_IMODE(status.st_mode)
+    return ConfigError(f"{path}: writable by group or others (mode {mode:04o}); chmod go-w it")
 
 
 def _symlink(path: Path) -> ConfigError:

@@ -57,6 +57,10 @@ MAX_RECORDED_ARGUMENTS: Final = 64
 #: Longest line of the trail.
 MAX_RECORD: Final = 16 * 1024
 
+#: Most records before the first one that a verifier is given: the key has to be stepped over each,
+#: a million a second or so, and a forged number must not keep it for ever.
+MAX_SKIPPED_RECORDS: Final = 200_000_000
+
 #: Longest value a pattern is matched against, and most positions a pattern may have:
 #: matching takes time in the product of both.
 MAX_PATTERN_VALUE: Final = 1024

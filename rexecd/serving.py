@@ -26,7 +26,6 @@ class Stop:
 
     def __init__(self) -> None:
         self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._set = False
 
     def fileno(self) -> int:
         """Return the descriptor, for poll."""
@@ -34,12 +33,7 @@ class Stop:
 
     def set(self) -> None:
         """Wake everyone who polls, now and later."""
-        self._set = True
         os.eventfd_write(self._descriptor, 1)
-
-    def is_set(self) -> bool:
-        """Return whether the service stops."""
-        return self._set
 
     def wait(self, seconds: float) -> bool:
         """Sleep, but not longer than until the service stops; return whether it does."""
@@ -97,9 +91,9 @@ class BoundedThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer
             self._active += 1
         try:
             super().process_request(request, client_address)
-        except RuntimeError as error:  # "can't start new thread": the machine's limit, not ours
+        except (RuntimeError, MemoryError) as error:  # no thread to be had: the machine's limit, not ours
             self._leave()
-            self.shed(request, client_address, str(error))
+            self.shed(request, client_address, str(error) or "out of memory")
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         """Run the handler in the connection's thread, and give its place back whatever happens."""
@@ -118,7 +112,7 @@ class BoundedThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002
         """Say in one line what escaped a handler; the default would print the locals' secrets."""
-        error = sys.exception() if hasattr(sys, "exception") else sys.exc_info()[1]
+        error = sys.exception()
         frames = []
         trace = error.__traceback__ if error else None
         while trace:

@@ -10,12 +10,11 @@ from typing import Any, Final, NamedTuple
 
 from rexecd import yamltext
 from rexecd.errors import ConfigError
-from rexecd.files import read_file
+from rexecd.files import read_text
 from rexecd.limits import MAX_TEXT
+from rexecd.wire.transport import PORT
 from rexecd.yamltext import Faults, Keys, Node
 
-#: The port of `rexec HOST` without a port.
-PORT: Final = 7512
 _LAST_PORT: Final = 65535
 #: A Unix socket's name has to fit in sun_path (unix(7)).
 _LONGEST_SOCKET_PATH: Final = 107
@@ -139,10 +138,7 @@ def load_settings(path: Path) -> Settings:
 
     Relative paths start at the directory of the file.
     """
-    try:
-        text = read_file(path, hint="run 'rexecd init', or name the file with --config").decode()
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8") from None
+    text = read_text(path, hint="run 'rexecd init', or name the file with --config")
     return parse_settings(text, path)
 
 

@@ -2,13 +2,10 @@
 
 import ssl
 from pathlib import Path
-from typing import Final
 
 from rexecd.errors import ConfigError
-from rexecd.files import read_file
-
-#: The protocol's name in the handshake (PROTOCOL 2). A changed protocol is another name.
-ALPN: Final = "rexec/1"
+from rexecd.files import RESTORE, read_file
+from rexecd.wire.transport import ALPN
 
 
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -16,8 +13,8 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
     Raise ConfigError for files that are missing, readable by others, malformed or no pair.
     """
-    read_file(certificate, hint="run 'rexecd init'")
-    read_file(key, secret=True, hint="run 'rexecd init'")
+    read_file(certificate, hint=RESTORE)
+    read_file(key, secret=True, hint=RESTORE)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
@@ -30,6 +27,6 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     except (ssl.SSLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or type(error).__name__
         raise ConfigError(
-            f"{certificate}: not a usable pair with {key} ({reason}): run 'rexecd init' in a new place"
+            f"{certificate}: not a usable pair with {key} ({reason}): restore the one that belongs to it"
         ) from None
     return context

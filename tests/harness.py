@@ -102,7 +102,7 @@ commands:
     timeout: 300ms
   background:
     summary: Leave a grandchild of another session that holds the output open
-    run: [/bin/sh, -c, "/usr/bin/setsid /bin/sleep 7 & echo left"]
+    run: {sys.executable} -I {COMMANDS}/background.py
   family:
     summary: Leave a child in the group
     run: [/bin/sh, -c, "/bin/sleep 300 & echo $!"]

@@ -24,7 +24,7 @@ FLOORS: Final[list[set[str]]] = [
     {"names"},
     # 1: pure cores
     {"codec", "yamltext", "policy.grammar", "identity.tokens", "audit.seal", "gateway.throttle"},
-    {"wire.frames", "wire.messages", "policy.pattern", "audit.events"},
+    {"wire.transport", "wire.frames", "wire.messages", "policy.pattern", "audit.events"},
     {"wire.states", "seam.messages", "policy.parameters"},
     {"wire.connection", "policy.model", "policy.declare"},
     {"policy.command"},

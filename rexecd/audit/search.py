@@ -44,6 +44,8 @@ class Report:
     #: The seal of the last good record, in hex: worth noting down elsewhere.
     seal: str
     finding: Finding | None
+    #: Whether the end was held against the key file; without it a cut end cannot be seen.
+    has_end: bool = False
 
     @property
     def good(self) -> bool:
@@ -57,7 +59,8 @@ class Report:
             return "no records"
         seen = f"records {self.first} to {self.last} unbroken, last seal {self.seal}"
         earlier = f"; records before {self.first} are in none of these files" if self.first > 1 else ""
-        return seen + earlier
+        end = "" if self.has_end else "; the end was not checked, for want of the key file"
+        return seen + earlier + end
 
 
 #: A record as JSON gives it: nothing is known of what is inside.
@@ -180,7 +183,8 @@ class _Walk:
         if self._chain is None:
             return Report(0, None, None, "", finding)
         last = self._chain.sequence - 1
-        return Report(self._records, self._first, last, self._chain.previous.hex(), finding)
+        seen = self._chain.previous.hex()
+        return Report(self._records, self._first, last, seen, finding, has_end=self._head is not None)
 
     def _begin(self, line: bytes) -> Chain:
         """Return the chain before the first line of the first file; raise Broken.
@@ -196,6 +200,8 @@ class _Walk:
         if previous is None:
             raise Broken(Change.MISSING, f"records 1 to {sequence - 1} missing before record {sequence}")
         self._compare_beginning(sequence, previous)
+        if sequence > limits.MAX_SKIPPED_RECORDS:
+            raise Broken(Change.NOT_A_RECORD, f"record {sequence} is beyond what any trail holds")
         key = self._key
         for _ in range(sequence - 1):
             key = seal.evolve(key)

@@ -225,7 +225,12 @@ def create_key(state: Path, *, random: Callable[[int], bytes] = secrets.token_by
 
 def load_chain(key_path: Path) -> Chain:
     """Return the chain where it was last persisted; raise ConfigError."""
-    data = files.read_file(key_path, secret=True, most=_MAX_KEY_FILE, hint="run 'rexecd init'")
+    data = files.read_file(
+        key_path,
+        secret=True,
+        most=_MAX_KEY_FILE,
+        hint=files.RESTORE,
+    )
     damaged = ConfigError(f"{key_path}: damaged; restore it, or begin a new trail with a new key")
     try:
         kept = json.loads(data)

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,8 +13,9 @@ from typing import Final, NamedTuple
 
 from rexecd.audit.search import read, render, verify
 from rexecd.cli import say
-from rexecd.cli.init import Layout, lay_out
+from rexecd.cli.init import Layout, lay_out, program
 from rexecd.cli.monitor import opened_service
+from rexecd.errors import Unavailable
 from rexecd.files import read_file
 from rexecd.monitor.admin import create_token
 from rexecd.settings import load_settings
@@ -67,6 +69,8 @@ _CALL_TIME: Final = 30.0
 
 def demo(_: argparse.Namespace) -> int:
     """Show everything once; return 0 only if every step went as it must."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)  # by way of every clean-up
     with tempfile.TemporaryDirectory(prefix="rexecd-demo-") as name:
         directory = Path(name)
         made = lay_out(directory, ["127.0.0.1"], settings=_SETTINGS, policy=_POLICY)
@@ -93,12 +97,18 @@ def demo(_: argparse.Namespace) -> int:
     if not good:
         say.error("rexecd", "the demo did not go as it must: see above")
         return 1
-    say.out("""
-# everything is cleaned up. How to go on:
-  rexecd init my-rexecd --host localhost     your own directory: settings, policy, certificates
-  rexecd check --config my-rexecd/rexecd.yaml
-  rexecd serve --config my-rexecd/rexecd.yaml""")
+    rexecd = program("rexecd")
+    say.out(f"""
+# everything is cleaned up. How to go on: your own directory, with settings, policy and certificates
+  {rexecd} init my-rexecd --host localhost
+  {rexecd} check --config my-rexecd/rexecd.yaml
+  {rexecd} serve --config my-rexecd/rexecd.yaml""")
     return 0
+
+
+def _leave(number: int, _: object) -> None:
+    """End for a signal as the shell reports it."""
+    sys.exit(128 + number)
 
 
 def _call(step: _Step, made: Layout, token_file: Path, address: str) -> bool:
@@ -123,6 +133,8 @@ def _served(made: Layout) -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""
+            if not line:
+                raise Unavailable("the service did not start: see above")
             yield line.rpartition(" ")[2].strip()
         finally:
             process.terminate()

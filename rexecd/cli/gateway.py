@@ -54,10 +54,7 @@ def _socket(settings: Settings, listen: str | None) -> socket.socket:
     inherited = inherited_sockets(os.environ)
     if inherited:
         return inherited[0]
-    try:
-        host, port = address(listen) if listen else settings.listen
-    except ValueError as error:
-        raise ConfigError(f"--listen {error}") from None
+    host, port = address(listen) if listen else settings.listen
     try:
         return listener(host, port)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import argparse
 import socket
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,6 +76,12 @@ def lay_out(directory: Path, hosts: Sequence[str], *, settings: str = "", policy
     )
 
 
+def program(name: str) -> str:
+    """Return how a program of ours is called from here: it may not be on the PATH."""
+    beside = Path(sys.argv[0]).with_name(name)
+    return str(beside) if beside.is_file() else name
+
+
 def _make(directory: Path, mode: int) -> None:
     """Make a directory with exactly this mode, whatever the umask."""
     try:
@@ -89,6 +96,7 @@ def init(arguments: argparse.Namespace) -> int:
     hosts = arguments.host or [socket.gethostname(), "localhost", "127.0.0.1", "::1"]
     made = lay_out(arguments.directory, hosts)
     config = made.config
+    rexecd, rexec = program("rexecd"), program("rexec")
     say.out(f"""rexecd: made {arguments.directory} for {", ".join(hosts)}
 
   settings      {config}
@@ -102,7 +110,7 @@ def init(arguments: argparse.Namespace) -> int:
                 It is needed only to issue certificates: move it off this host, too.
 
 Next:
-  rexecd serve --config {config}
-  rexecd token create ops --config {config}
-  rexec --token-file FILE --ca {made.authority} --list {hosts[0]}""")
+  {rexecd} serve --config {config}
+  {rexecd} token create ops --config {config}
+  {rexec} --token-file FILE --ca {made.authority} --list {hosts[0]}""")
     return 0

@@ -8,16 +8,18 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
+from rexecd import __version__
 from rexecd.audit.events import Action
 from rexecd.audit.trail import Trail
 from rexecd.cli import say
 from rexecd.clock import Clock
 from rexecd.confine import hide_memory, raise_descriptor_limit, restore_signals
 from rexecd.errors import ConfigError, TrailError
-from rexecd.files import lock
+from rexecd.files import check_directory, lock
 from rexecd.identity.store import Store
 from rexecd.monitor.server import DESCRIPTORS_EACH, DESCRIPTORS_ELSE, AdminServer, SeamServer
 from rexecd.monitor.service import Service, load_policy
+from rexecd.policy.model import Policy
 from rexecd.seam.channel import PeerProcess, listen
 from rexecd.serving import Signals
 from rexecd.settings import Settings, load_settings
@@ -41,9 +43,10 @@ class Gatekeeper:
             self._known.set()
 
     def introduce(self, pid: int) -> None:
-        """Take the gateway's process id from `serve`."""
-        self._pid = pid
-        self._known.set()
+        """Take the gateway's process id from `serve`; there is only one, once."""
+        if not self._known.is_set():
+            self._pid = pid
+            self._known.set()
 
     def admits(self, peer: PeerProcess) -> bool:
         """Return whether a channel's other end is the gateway."""
@@ -53,13 +56,15 @@ class Gatekeeper:
 
 
 @contextlib.contextmanager
-def opened_service(settings: Settings) -> Iterator[Service]:
-    """Open policy, store and trail under the state's lock, and close them again.
+def opened_service(settings: Settings, policy: Policy | None = None) -> Iterator[Service]:
+    """Open policy (unless one is given), store and trail under the state's lock, and close them again.
 
     Raise ConfigError, or Unavailable if another process holds the lock.
     """
+    for directory in (settings.state, settings.audit.parent):
+        check_directory(directory)
     with lock(settings.lock):
-        policy = load_policy(settings)
+        policy = policy or load_policy(settings)
         store = Store(settings.tokens)
         try:
             trail = Trail.open(settings.audit, settings.trail_key, clock=Clock())
@@ -81,19 +86,18 @@ def monitor(arguments: argparse.Namespace) -> int:
     restore_signals()
     os.umask(0o077)
     settings.run.mkdir(mode=0o700, exist_ok=True)
+    check_directory(settings.run)
     with opened_service(settings) as service:
         # Commands start in the root directory unless their rule says otherwise.
         os.chdir("/")
         hide_memory()
         signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
         service.trail.start_keeper(_PERSIST_EVERY)
-        service.recorder.record(Action.SERVICE_STARTED)
+        service.recorder.record(Action.SERVICE_STARTED, version=__version__)
         service.recorder.record(Action.POLICY_LOADED)
         keeper = Gatekeeper(by_pid=arguments.lifeline is not None)
         seam_server = SeamServer(listen(settings.seam_socket, mode=0o600), service, keeper.admits)
-        admin_server = AdminServer(
-            listen(settings.admin_socket, mode=0o600), service, lambda: seam_server.active
-        )
+        admin_server = AdminServer(listen(settings.admin_socket, mode=0o600), service)
         for name, server in (("accept", seam_server), ("admin", admin_server)):
             threading.Thread(target=server.serve_forever, name=name, daemon=True).start()
         say.out(f"rexecd: monitor ready on {settings.seam_socket}")

@@ -12,11 +12,12 @@ from rexecd.cli import say
 from rexecd.cli.init import VERIFICATION_KEY
 from rexecd.cli.monitor import opened_service
 from rexecd.errors import ConfigError, Unavailable
-from rexecd.files import read_file
-from rexecd.identity.certificates import expires
+from rexecd.files import RESTORE, read_file
+from rexecd.identity.certificates import expires, pin
 from rexecd.identity.store import Store
 from rexecd.monitor import admin
 from rexecd.monitor.service import Service, load_policy
+from rexecd.policy.model import Policy
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import connect
 from rexecd.settings import Settings, load_settings
@@ -58,14 +59,15 @@ def _check_policy(settings: Settings) -> str:
 
 def _check_certificate(settings: Settings) -> str:
     server_context(settings.certificate, settings.key)
-    end = expires(read_file(settings.certificate))
+    certificate = read_file(settings.certificate)
+    end = expires(certificate)
     if end <= datetime.now(UTC):
         raise ConfigError(f"{settings.certificate}: expired on {end:%Y-%m-%d}: issue a new one")
-    return f"{settings.certificate}: good until {end:%Y-%m-%d}"
+    return f"{settings.certificate}: good until {end:%Y-%m-%d}, --pin sha256:{pin(certificate)}"
 
 
 def _check_trail_key(settings: Settings) -> str:
-    read_file(settings.trail_key, secret=True, hint="run 'rexecd init'")
+    read_file(settings.trail_key, secret=True, hint=RESTORE)
     return f"{settings.trail_key}: good"
 
 
@@ -83,10 +85,12 @@ def token_create(arguments: argparse.Namespace) -> int:
 
 def token_revoke(arguments: argparse.Namespace) -> int:
     """End a token at once."""
+    # A token can always be ended, whatever state the policy is in.
     ended = _change(
         arguments,
         seam.RevokeToken(arguments.token_id),
         lambda service: admin.revoke_token(service, arguments.token_id),
+        policy=Policy({}, {}, digest="none"),
     )
     say.out(f"rexecd: token {ended['id']} of {ended['principal']} is revoked")
     return 0
@@ -119,7 +123,10 @@ def token_list(arguments: argparse.Namespace) -> int:
 
 def reload(arguments: argparse.Namespace) -> int:
     """Put a changed policy in force; a faulty one leaves the old one, and its faults are shown."""
-    answer = _ask(load_settings(arguments.config), seam.Reload())
+    try:
+        answer = _ask(load_settings(arguments.config), seam.Reload())
+    except ConfigError as error:
+        raise ConfigError(*error.faults, "the old policy stays in force") from None
     say.out(f"rexecd: policy {str(answer['policy_digest'])[:12]} is in force, {answer['rules']} commands")
     return 0
 
@@ -166,6 +173,8 @@ def _change(
     arguments: argparse.Namespace,
     question: seam.Message,
     change: Callable[[Service], dict[str, object]],
+    *,
+    policy: Policy | None = None,
 ) -> dict[str, Any]:
     """Change something through the running monitor or, if none runs, in its place.
 
@@ -173,7 +182,7 @@ def _change(
     """
     settings = load_settings(arguments.config)
     try:
-        with opened_service(settings) as service:
+        with opened_service(settings, policy) as service:
             return change(service)
     except Unavailable:
         return _ask(settings, question)
@@ -188,12 +197,15 @@ def audit_show(arguments: argparse.Namespace) -> int:
 
 def audit_verify(arguments: argparse.Namespace) -> int:
     """Say good, or the first record that was touched; 1 if there is one."""
-    settings = load_settings(arguments.config)
-    path = arguments.key or settings.source.parent / VERIFICATION_KEY
-    hint = "name the verification key with --key"
-    key = read_file(path, secret=True, hint=hint).decode(errors="replace").strip()
-    own = not arguments.files and settings.trail_key.exists()
-    report = verify(_trail(arguments), key, head=settings.trail_key if own else None)
+    head = None
+    path = arguments.key
+    if path is None or not arguments.files:  # with both, this is another machine, without our settings
+        settings = load_settings(arguments.config)
+        path = path or settings.source.parent / VERIFICATION_KEY
+        if not arguments.files and settings.trail_key.exists():
+            head = settings.trail_key
+    key = read_file(path, secret=True, hint="name the verification key with --key")
+    report = verify(_trail(arguments), key.decode(errors="replace").strip(), head=head)
     say.out(f"rexecd: {report}")
     return 0 if report.good else 1
 

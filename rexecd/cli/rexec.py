@@ -19,7 +19,7 @@ from rexecd.client.errors import OWN_FAULT, CallerError, Refused, UsageError
 from rexecd.client.interactive import Shell, Voice, ending_notes
 from rexecd.client.listing import as_object, find_entry, make_help, make_table
 from rexecd.client.report import dump, report_failure, report_outcome
-from rexecd.client.results import SIGNAL_BASE, Outcome, Stream
+from rexecd.client.results import MAX_OUTPUT, SIGNAL_BASE, Collector, Outcome, Stream
 from rexecd.client.session import Session, connect, line_of
 from rexecd.limits import MAX_LINE
 from rexecd.wire.messages import Offer
@@ -159,16 +159,12 @@ def _run(session: Session, line: str, *, has_input: bool) -> int:
 
 
 def _run_to_json(session: Session, line: str, *, has_input: bool) -> int:
-    written = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
-
-    def collect(stream: Stream, data: bytes) -> None:
-        written[stream] += data
-
+    collector = Collector(MAX_OUTPUT)
     try:
-        outcome = _execute(session, line, collect, has_input=has_input)
-        report, status = report_outcome(outcome, *map(bytes, written.values())), outcome.returncode
+        outcome = _execute(session, line, collector.take, has_input=has_input)
+        report, status = report_outcome(outcome, collector.stdout, collector.stderr), outcome.returncode
     except CallerError as error:
-        report, status = report_failure(error, *map(bytes, written.values())), error.exit_status
+        report, status = report_failure(error, collector.stdout, collector.stderr), error.exit_status
     say.write(Stream.STDOUT, dump(report))
     return status
 

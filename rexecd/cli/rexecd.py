@@ -6,6 +6,7 @@ that decides or executes.
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +15,14 @@ from typing import Final, NamedTuple
 from rexecd import __version__
 from rexecd.cli import say
 from rexecd.errors import ConfigError, RexecError
+from rexecd.settings import address
 
 _INSTALLED: Final = Path("/etc/rexecd/rexecd.yaml")
 
-GOOD: Final = 0
-FINDING: Final = 1
-USAGE: Final = 2
+_FINDING: Final = 1
+#: As a shell says of a program whose reader went away, and of one that was interrupted.
+_BROKEN_PIPE: Final = 141
+_INTERRUPTED: Final = 130
 
 
 class _Verb(NamedTuple):
@@ -82,7 +85,9 @@ def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
     init.add_argument("directory", metavar="DIR", nargs="?", type=Path, default=Path())
     init.add_argument("--host", metavar="NAME", action="append", help="a name or address callers use")
     for name in ("serve", "gateway"):
-        parsers[name].add_argument("--listen", metavar="ADDR:PORT", help="instead of the settings' address")
+        parsers[name].add_argument(
+            "--listen", metavar="ADDR:PORT", type=_listen, help="instead of the settings' address"
+        )
     for name in ("gateway", "monitor"):
         # For `serve`: a pipe that ends when it does (and tells the monitor the gateway's pid).
         parsers[name].add_argument("--lifeline", metavar="FD", type=int, help=argparse.SUPPRESS)
@@ -95,6 +100,15 @@ def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
     parsers["audit verify"].add_argument(
         "--key", metavar="FILE", type=Path, help="the verification key that 'rexecd init' made"
     )
+
+
+def _listen(text: str) -> str:
+    """Return an address that can be listened on; a wrong one is a usage error."""
+    try:
+        address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,12 +124,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         for fault in error.faults:
             say.error("rexecd", fault)
-        return FINDING
+        return _FINDING
+    except BrokenPipeError:  # `rexecd audit show | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
     except (RexecError, OSError) as error:
         say.error("rexecd", str(error))
-        return FINDING
+        return _FINDING
     except KeyboardInterrupt:
-        return 130
+        return _INTERRUPTED
 
 
 if __name__ == "__main__":

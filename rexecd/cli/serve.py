@@ -13,9 +13,11 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Final
 
 from rexecd.cli import say
+from rexecd.confine import adopt_orphans, hide_memory
 from rexecd.errors import ConfigError
 from rexecd.serving import Signals
 from rexecd.settings import load_settings
@@ -88,11 +90,14 @@ class Child:
 def serve(arguments: argparse.Namespace) -> int:
     """Run both processes; return 0 for an orderly stop and 1 if either died."""
     settings = load_settings(arguments.config)
+    hide_memory()
+    adopt_orphans()
     config = ["--config", str(settings.source)]
     listen = [] if arguments.listen is None else ["--listen", arguments.listen]
     patience = settings.stop_time + _STOP_MARGIN
-    signals = Signals([signal.SIGTERM, signal.SIGINT])
+    signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD])
     with contextlib.ExitStack() as stack:
+        stack.callback(_sweep)
         monitor = _start(stack, patience, "monitor", *config)
         if not monitor.ready_line():
             return _failed(monitor)
@@ -102,13 +107,44 @@ def serve(arguments: argparse.Namespace) -> int:
         if not ready:
             return _failed(gateway)
         say.out(ready.rstrip("\n"))
-        _, ended = signals.wait(gateway.fileno(), monitor.fileno())
-        if not ended:
-            return 0
+        return _attend(signals, gateway, monitor)
+
+
+def _attend(signals: Signals, gateway: Child, monitor: Child) -> int:
+    """Sleep until a signal ends the service (0) or a process dies (1); pass SIGHUP on, for a reload."""
+    while True:
+        numbers, ended = signals.wait(gateway.fileno(), monitor.fileno())
         for child in (gateway, monitor):
             if child.fileno() in ended:
                 say.error("rexecd", f"{child.how_it_ended()}; the service stops")
-        return 1
+        if ended:
+            return 1
+        if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+            return 0
+        if signal.SIGHUP in numbers:
+            monitor.process.send_signal(signal.SIGHUP)
+        for pid in _children() - {gateway.process.pid, monitor.process.pid}:
+            # What a command left outside its group became our child when its parent died.
+            os.waitpid(pid, os.WNOHANG)
+
+
+def _sweep() -> None:
+    """End what commands left behind, when both processes are gone: also after a monitor's sudden death."""
+    while orphans := _children():
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
+def _children() -> set[int]:
+    """Return this process's children, those adopted included (proc_pid_children(5))."""
+    return {
+        int(pid)
+        for listed in Path("/proc/self/task").glob("*/children")
+        for pid in listed.read_text().split()
+    }
 
 
 def _start(stack: contextlib.ExitStack, patience: float, verb: str, *options: str) -> Child:

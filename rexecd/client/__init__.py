@@ -17,10 +17,11 @@ from rexecd.client.errors import (
     ProtocolBroken,
     Refused,
     SessionClosed,
+    TooMuchOutput,
     Untrusted,
     UsageError,
 )
-from rexecd.client.results import Outcome, Result, Stream
+from rexecd.client.results import MAX_OUTPUT, Outcome, Result, Stream
 from rexecd.client.session import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Session, connect
 from rexecd.wire.messages import Entry, Offer
 
@@ -40,6 +41,7 @@ __all__ = [
     "Session",
     "SessionClosed",
     "Stream",
+    "TooMuchOutput",
     "Untrusted",
     "UsageError",
     "connect",
@@ -55,6 +57,7 @@ def run(
     ca: str | os.PathLike[str] | None = None,
     pin: str | None = None,
     input: bytes | None = None,  # noqa: A002 - the name subprocess.run gave it
+    max_output: int = MAX_OUTPUT,
     connect_timeout: float = CONNECT_TIMEOUT,
     answer_timeout: float = ANSWER_TIMEOUT,
 ) -> Result:
@@ -67,4 +70,4 @@ def run(
         connect_timeout=connect_timeout,
         answer_timeout=answer_timeout,
     ) as session:
-        return session.run(command, input=input)
+        return session.run(command, input=input, max_output=max_output)

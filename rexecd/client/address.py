@@ -4,9 +4,7 @@ import re
 from typing import Final, NamedTuple
 
 from rexecd.client.errors import UsageError
-
-#: The port when none is given.
-DEFAULT_PORT: Final = 7512
+from rexecd.wire.transport import PORT
 
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _LAST_PORT: Final = 65535
@@ -39,9 +37,9 @@ def _split(text: str) -> tuple[str, str]:
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")
         if closed and ":" in host and (not rest or rest.startswith(":")):
-            return host, rest[1:] if rest else str(DEFAULT_PORT)
+            return host, rest[1:] if rest else str(PORT)
         return "", ""
     host, colon, port = text.partition(":")
     if ":" in port:  # a bare IPv6 address: its colons are its own
-        return text, str(DEFAULT_PORT)
-    return host, port if colon else str(DEFAULT_PORT)
+        return text, str(PORT)
+    return host, port if colon else str(PORT)

@@ -55,6 +55,10 @@ class ProtocolBroken(CallerError):
     """The server sent what the protocol forbids."""
 
 
+class TooMuchOutput(CallerError):
+    """More output than was to be held in memory; the session is over, and its command is ended."""
+
+
 class SessionClosed(CallerError):
     """The server ended the session and said why; 125 where trying later may help, else 255."""
 

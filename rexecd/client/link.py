@@ -39,9 +39,14 @@ class Link:
 
     @property
     def interest(self) -> int:
-        """Return what to poll for."""
-        is_writing = self._read_needs_write or (self._queue and not self._is_broken)
-        return select.POLLIN | (select.POLLOUT if is_writing else 0)
+        """Return what to poll for.
+
+        While a read waits to write (the server asked for new keys and does not read), polling for
+        its bytes, which are there, would spin.
+        """
+        if self._read_needs_write:
+            return select.POLLOUT
+        return select.POLLIN | (select.POLLOUT if self._queue and not self._is_broken else 0)
 
     def has_pending(self) -> bool:
         """Return whether decrypted bytes wait that no poll can see."""

@@ -4,7 +4,7 @@ import enum
 import signal
 from typing import Final, NamedTuple
 
-from rexecd.client.errors import ProtocolBroken
+from rexecd.client.errors import ProtocolBroken, TooMuchOutput
 from rexecd.wire.messages import Ending, Exit
 
 #: What `timeout(1)` ends with, and what we do for a command whose deadline passed.
@@ -52,6 +52,39 @@ class Result(NamedTuple):
     truncated: bool
     duration: float
     request_id: str
+
+
+#: Most output held in memory when all of it is asked for at once.
+MAX_OUTPUT: Final = 64 * 1024 * 1024
+
+
+class Collector:
+    """Holds what a command wrote, up to a ceiling."""
+
+    def __init__(self, most: int) -> None:
+        self._written = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
+        self._most = most
+        self._left = most
+
+    def take(self, stream: Stream, data: bytes) -> None:
+        """Hold a piece; raise TooMuchOutput, which ends the session and the command."""
+        self._left -= len(data)
+        if self._left < 0:
+            raise TooMuchOutput(
+                f"the command wrote more than {self._most} bytes, and all of it was to be held at once",
+                hint="take it as a stream: without --json, or by Session.execute",
+            )
+        self._written[stream] += data
+
+    @property
+    def stdout(self) -> bytes:
+        """Return what went to standard output so far."""
+        return bytes(self._written[Stream.STDOUT])
+
+    @property
+    def stderr(self) -> bytes:
+        """Return what went to standard error so far."""
+        return bytes(self._written[Stream.STDERR])
 
 
 def read_exit(message: Exit, request_id: str) -> Outcome:

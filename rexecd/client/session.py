@@ -21,7 +21,7 @@ from rexecd.client.dial import dial
 from rexecd.client.errors import ConnectFailed, ConnectionLost, ProtocolBroken, UsageError
 from rexecd.client.exchange import Descriptor, Exchange, Memory, Sink
 from rexecd.client.link import Link
-from rexecd.client.results import Outcome, Result, Stream
+from rexecd.client.results import MAX_OUTPUT, Collector, Outcome, Result
 from rexecd.client.trust import make_trust
 from rexecd.errors import RexecError
 from rexecd.limits import MAX_LINE
@@ -46,7 +46,7 @@ _GOODBYE_TIMEOUT: Final = 1.0
 #: Most signals taken off the pipe at once.
 _MAX_SIGNALS: Final = 64
 #: A listing without an end would fill our memory.
-_MAX_ENTRIES: Final = 10_000
+_MAX_ENTRIES: Final = 2_000
 
 
 def connect(
@@ -130,26 +130,32 @@ class Session:
         """Return whether nothing more can be asked."""
         return self._is_closed
 
-    def run(self, command: str | Sequence[str], *, input: bytes | None = None) -> Result:  # noqa: A002 - the name subprocess.run gave it
-        """Run a command to its end and return what it wrote, all of it held in memory.
+    def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        input: bytes | None = None,  # noqa: A002 - the name subprocess.run gave it
+        max_output: int = MAX_OUTPUT,
+    ) -> Result:
+        """Run a command to its end and return what it wrote, held in memory.
 
         A text is the line itself; a sequence of words is quoted. With `input` a command that
-        takes none is refused. Raise CallerError.
+        takes none is refused. More than `max_output` bytes end the session: `execute` streams.
+        Raise CallerError.
         """
         line = line_of(command)
-        written: dict[Stream, list[bytes]] = {Stream.STDOUT: [], Stream.STDERR: []}
+        collector = Collector(max_output)
         outcome = self.execute(
             line,
             offer=Offer.NONE if input is None else Offer.ESSENTIAL,
             source=input,
-            sink=lambda stream, data: written[stream].append(data),
+            sink=collector.take,
         )
-        stdout, stderr = (b"".join(pieces) for pieces in written.values())
         return Result(
             line,
             outcome.returncode,
-            stdout,
-            stderr,
+            collector.stdout,
+            collector.stderr,
             outcome.outcome,
             outcome.signal,
             outcome.truncated,

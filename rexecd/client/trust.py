@@ -14,9 +14,7 @@ from typing import Final, NamedTuple
 
 from rexecd.client.certificate import public_key_info
 from rexecd.client.errors import CallerError, ConnectFailed, ProtocolBroken, Untrusted, UsageError
-
-#: The one protocol spoken here, as the handshake names it.
-ALPN: Final = "rexec/1"
+from rexecd.wire.transport import ALPN
 
 _PIN: Final = re.compile(r"sha256:([0-9A-Fa-f]{64})")
 _NOT_TLS: Final = "the server does not speak TLS"
@@ -36,7 +34,7 @@ def make_trust(ca: str | os.PathLike[str] | None, pin: str | None) -> Trust:
     if ca is None and pin is None:
         raise UsageError(
             "nothing says how to recognise the server",
-            hint="give --ca FILE (the operator's ca.pem) or --pin sha256:HEX ('rexecd cert show' prints it)",
+            hint="give --ca FILE (the operator's ca.pem) or --pin sha256:HEX ('rexecd check' prints it)",
         )
     if pin is None:
         return Trust(os.fspath(ca) if ca is not None else None, None)
@@ -89,7 +87,7 @@ def _compare_pin(certificate: bytes, pin: bytes, place: str) -> None:
 
 
 #: What OpenSSL found wrong with a certificate (X509_V_ERR_*), and the remedy.
-_ASK_RENEWAL: Final = "ask the operator to run 'rexecd cert renew'"
+_ASK_RENEWAL: Final = "ask the operator for a new server certificate"
 _ASK_CA: Final = "is --ca the certificate of this server's authority?"
 _ASK_NAME: Final = "use a name the certificate holds, or ask the operator to issue it for this one"
 EXPIRED: Final = 10

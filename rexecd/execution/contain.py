@@ -2,9 +2,10 @@
 
 The process is not reaped before its group is gone: while the leader is a zombie its number
 cannot be given to anyone else, so no signal ever reaches a stranger (ATTACKS EXE-09).
-What left the group with setsid(2) is not caught here.
+What left the group (setsid(2), setpgid(2), a shell's job control) is not caught here.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -77,11 +78,17 @@ class Execution:
             self.signal(signal.SIGCONT)  # a stopped process would sleep through TERM
 
     def signal(self, number: int) -> None:
-        """Send a signal to the whole group; nobody there any more is no error."""
-        try:
+        """Send a signal to the whole group, as far as it is there and ours.
+
+        A program that changed its user (sudo) is beyond the reach of a daemon that is not root.
+        """
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            return
+
+    def abandon(self) -> None:
+        """Kill the group and give the descriptor back; on the way out of a fault, without waiting."""
+        self.signal(signal.SIGKILL)
+        os.close(self._descriptor)
 
     def reap(self) -> Outcome:
         """Kill what is left of the group, collect the leader and return how it ended.
@@ -90,8 +97,7 @@ class Execution:
         group's number until the last line.
         """
         duration = time.monotonic() - self._started
-        self.signal(signal.SIGKILL)
-        os.close(self._descriptor)
+        self.abandon()
         code = self._process.wait()
         if self._timed_out:
             return Outcome(Ending.TIMED_OUT, code if code >= 0 else 128 - code, duration)

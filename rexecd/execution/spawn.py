@@ -8,6 +8,7 @@ reaches the command.
 import contextlib
 import errno
 import os
+import signal
 import subprocess
 import time
 from typing import Final, NamedTuple
@@ -63,9 +64,14 @@ def spawn(invocation: Invocation) -> tuple[Execution, Streams]:
                 start_new_session=True,
                 close_fds=True,
             )
+            try:
+                execution = Execution(process, started=started, deadline=started + invocation.timeout)
+            except OSError:  # no descriptor left to watch it by: it must not run unwatched
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise
         except (OSError, ValueError) as error:
             raise _refusal(error, invocation) from None
-        execution = Execution(process, started=started, deadline=started + invocation.timeout)
         on_failure.pop_all()
         return execution, Streams(stdin_far, stdout_far, stderr_far)
 

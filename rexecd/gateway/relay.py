@@ -116,7 +116,7 @@ class Relay:
         poller = select.poll()
         tls = HANG_UP
         if not self._in:
-            tls |= select.POLLIN
+            tls |= self._stream.interest
         if self._stream.unsent:
             tls |= select.POLLOUT
         poller.register(self._stream, tls)
@@ -151,7 +151,7 @@ class Relay:
     def _hear_caller(self, events: int) -> None:
         """Read from the caller if anything can be taken."""
         if not self._in:
-            if events & (select.POLLIN | HANG_UP) or self._stream.pending():
+            if events & (self._stream.interest | HANG_UP) or self._stream.pending():
                 data = self._stream.read()
                 if data is not None:
                     if not data:

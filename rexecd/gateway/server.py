@@ -9,7 +9,7 @@ import ssl
 from typing import Any
 
 from rexecd.gateway.report import Reporter
-from rexecd.gateway.session import Session, Surroundings
+from rexecd.gateway.session import Session, Surroundings, address_of
 from rexecd.seam.messages import Trouble
 from rexecd.serving import BoundedThreadingServer, Stop
 from rexecd.settings import Settings
@@ -21,11 +21,10 @@ DESCRIPTORS_ELSE = 64
 
 
 def listener(host: str, port: int) -> socket.socket:
-    """Return a listening TCP socket; an empty host means every address, v6 and v4. Raise OSError."""
-    if not host:
-        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=socket.SOMAXCONN)
+    """Return a listening TCP socket; an empty host means every address there is. Raise OSError."""
+    both = not host and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both or ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=socket.SOMAXCONN, dualstack_ipv6=both)
 
 
 class GatewayServer(BoundedThreadingServer):
@@ -46,4 +45,4 @@ class GatewayServer(BoundedThreadingServer):
     def shed(self, request: Any, client_address: Any, why: str) -> None:  # noqa: ANN401
         """Close at once, without a thread and without a byte; it is counted, not recorded singly."""
         self.close_request(request)
-        self._reporter.report(Trouble.SHED, str(client_address[0]), int(client_address[1]), why)
+        self._reporter.report(Trouble.SHED, *address_of(client_address), why)

@@ -14,15 +14,15 @@ from typing import Any, Final, NamedTuple
 from rexecd.errors import Code, RemoteProtocolError, Unavailable
 from rexecd.gateway.relay import ConnectionLost, Relay, WriteTimeout
 from rexecd.gateway.report import Reporter
-from rexecd.gateway.stream import DeadlinePassed, Stopping, Stream
+from rexecd.gateway.stream import HANG_UP, DeadlinePassed, Stopping, Stream
 from rexecd.limits import MAX_NAME
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel, connect
 from rexecd.serving import Stop
 from rexecd.settings import Settings
-from rexecd.tls import ALPN
 from rexecd.wire import messages as wire
 from rexecd.wire.connection import Connection, Role
+from rexecd.wire.transport import ALPN
 
 #: How often a monitor that is away is looked for.
 _LOOK_AGAIN: Final = 0.05
@@ -40,14 +40,20 @@ class Surroundings(NamedTuple):
     stop: Stop
 
 
+def address_of(peer: tuple[Any, ...]) -> tuple[str, int]:
+    """Return a peer's address and port as records have them.
+
+    A v4 caller of a dual-stack listener is shown as what it is (RFC 4291, 2.5.5.2).
+    """
+    return str(peer[0]).removeprefix("::ffff:")[:MAX_NAME], int(peer[1])
+
+
 class Session:
     """One connection, in a thread of its own."""
 
     def __init__(self, raw: socket.socket, peer: tuple[Any, ...], surroundings: Surroundings) -> None:
         self._raw = raw
-        # A v4 caller of a dual-stack listener is recorded as what it is (RFC 4291, 2.5.5.2).
-        self._address = str(peer[0]).removeprefix("::ffff:")[:MAX_NAME]
-        self._port = int(peer[1])
+        self._address, self._port = address_of(peer)
         self._around = surroundings
         self._connection = Connection(Role.SERVER)
         self._channel: Channel | None = None
@@ -59,6 +65,7 @@ class Session:
         try:
             self._stream = Stream(self._raw, self._around.context, self._around.stop)
         except OSError:  # gone before it began
+            self._report(seam.Trouble.TLS_FAILED, "connection lost")
             return
         # Wrapping took the socket over; from here on closing it is this thread's work alone.
         try:
@@ -137,7 +144,7 @@ class Session:
             data = self._stream.read()
             if data is None:
                 try:
-                    self._stream.wait(select.POLLIN, deadline)
+                    self._stream.wait(self._stream.interest, deadline)
                 except DeadlinePassed:
                     raise RemoteProtocolError("no token within the grace time") from None
             self._take(data)
@@ -213,10 +220,11 @@ class Session:
     def _next_request(self, channel: Channel) -> wire.Message:
         """Wait for the caller's next message, hearing the monitor and the stop meanwhile."""
         poller = select.poll()
-        for source in (self._stream, channel, self._around.stop):
-            poller.register(source, select.POLLIN)
+        poller.register(channel, select.POLLIN)
+        poller.register(self._around.stop, select.POLLIN)
         while (message := self._connection.next_message()) is None:
             if not self._stream.pending():
+                poller.register(self._stream, self._stream.interest)
                 ready = {descriptor for descriptor, _ in poller.poll()}
                 if self._around.stop.fileno() in ready:
                     raise Stopping
@@ -240,8 +248,10 @@ class Session:
     def _answer_with_descriptors(self, channel: Channel) -> tuple[wire.Message, tuple[int, ...]]:
         """Return what the monitor says, with exactly the descriptors it declares.
 
-        Anything else is the monitor's fault and not the caller's: raise Unavailable.
+        Anything else is the monitor's fault and not the caller's: raise Unavailable; so is an answer
+        that does not come. Raise ConnectionLost or Stopping if there is nobody left to tell it.
         """
+        self._await(channel)
         try:
             answer, descriptors = channel.receive_with_descriptors()
         except RemoteProtocolError as error:
@@ -254,6 +264,21 @@ class Session:
                 os.close(descriptor)
             raise Unavailable("the monitor sent other descriptors than it declared")
         return answer, descriptors
+
+    def _await(self, channel: Channel) -> None:
+        """Wait until the monitor says something."""
+        poller = select.poll()
+        poller.register(channel, select.POLLIN)
+        poller.register(self._around.stop, select.POLLIN)
+        poller.register(self._stream, HANG_UP)
+        ready = {number for number, _ in poller.poll(self._around.settings.write_timeout * 1000)}
+        if channel.fileno() in ready:
+            return
+        if self._around.stop.fileno() in ready:
+            raise Stopping
+        if ready:
+            raise ConnectionLost
+        raise Unavailable("the monitor does not answer")
 
     def _say(self, *messages: wire.Message) -> None:
         """Send messages of the server's own in one piece."""

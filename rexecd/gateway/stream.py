@@ -19,6 +19,15 @@ _READ_SIZE: Final = 16 * 1024
 _LINGER_SECONDS: Final = 1.0
 _LINGER_BYTES: Final = 1024 * 1024
 
+#: Frames leave at once; a peer that vanished without a word is noticed in two minutes.
+_SOCKET_OPTIONS: Final = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+)
+
 #: The peer closed its sending half: poll tells this even while nothing is read.
 HANG_UP: Final = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 
@@ -36,12 +45,14 @@ class Stream:
 
     def __init__(self, raw: socket.socket, context: ssl.SSLContext, stop: Stop) -> None:
         raw.setblocking(False)  # noqa: FBT003 - the library's own signature
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for level, option, value in _SOCKET_OPTIONS:
+            raw.setsockopt(level, option, value)
         self._tls = context.wrap_socket(
             raw, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
         )
         self._stop = stop
         self._unsent = memoryview(b"")
+        self._read_needs_write = False
 
     def fileno(self) -> int:
         """Return the socket's descriptor, for poll."""
@@ -71,11 +82,24 @@ class Stream:
         """Return whether decrypted bytes wait that poll cannot see."""
         return self._tls.pending() > 0
 
+    @property
+    def interest(self) -> int:
+        """Return what to poll for before the next read.
+
+        A peer that asks for new keys and does not read makes OpenSSL wait to write before it reads
+        on: polling for its bytes, which are there, would spin.
+        """
+        return select.POLLOUT if self._read_needs_write else select.POLLIN
+
     def read(self) -> bytes | None:
         """Return what is there, None if nothing is, `b""` at any kind of end."""
+        self._read_needs_write = False
         try:
             return self._tls.recv(_READ_SIZE)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        except ssl.SSLWantReadError:
+            return None
+        except ssl.SSLWantWriteError:
+            self._read_needs_write = True
             return None
         except (ssl.SSLError, OSError):
             return b""
@@ -116,12 +140,18 @@ class Stream:
                 self.wait(select.POLLOUT, deadline, hear_stop=False)
 
     def wait(self, events: int, deadline: float, *, hear_stop: bool = True) -> None:
-        """Wait until the socket is ready; raise DeadlinePassed or Stopping."""
+        """Wait until the socket is ready; raise DeadlinePassed or Stopping.
+
+        The clock is asked before the socket: a peer that is always ready gets no more time.
+        """
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise DeadlinePassed
         poller = select.poll()
         poller.register(self._tls, events)
         if hear_stop:
             poller.register(self._stop, select.POLLIN)
-        ready = poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        ready = poller.poll(left * 1000)
         if not ready:
             raise DeadlinePassed
         if any(descriptor == self._stop.fileno() for descriptor, _ in ready):

@@ -6,7 +6,8 @@ holds the state directory's lock in its place: there is one writer of the trail,
 
 import json
 import secrets
-from collections.abc import Callable
+import select
+from typing import Final
 
 from rexecd.errors import ConfigError, RemoteProtocolError, TrailError, Unavailable
 from rexecd.identity.tokens import TokenRecord, mint
@@ -14,6 +15,9 @@ from rexecd.limits import MAX_TEXT
 from rexecd.monitor.service import Service
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel
+
+#: An operator's command asks at once and goes.
+_SILENCE: Final = 5.0
 
 
 def create_token(service: Service, principal: str) -> dict[str, object]:
@@ -40,15 +44,19 @@ def revoke_token(service: Service, token_id: str) -> dict[str, object]:
 class AdminSession:
     """One operator's connection."""
 
-    def __init__(self, channel: Channel, service: Service, sessions: Callable[[], int]) -> None:
+    def __init__(self, channel: Channel, service: Service) -> None:
         self._channel = channel
         self._service = service
-        self._sessions = sessions
 
     def run(self) -> None:
-        """Answer until the operator's command closes its end; a malformed question ends it too."""
+        """Answer until the operator's command closes its end.
+
+        A malformed question ends it too, and so does silence: there are few places at this door.
+        """
+        poller = select.poll()
+        poller.register(self._channel, select.POLLIN)
         try:
-            while (message := self._channel.receive()) is not None:
+            while poller.poll(_SILENCE * 1000) and (message := self._channel.receive()) is not None:
                 self._channel.send(self._answer(message))
         except (RemoteProtocolError, Unavailable):
             return
@@ -69,6 +77,6 @@ class AdminSession:
                 policy = self._service.reload()
                 return {"policy_digest": policy.digest, "rules": len(policy.rules)}
             case seam.Status():
-                return self._service.status(self._sessions())
+                return self._service.status()
             case _:
                 raise ConfigError(f"{type(message).__name__} is not a question")

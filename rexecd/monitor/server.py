@@ -3,6 +3,7 @@
 Both are `ThreadingMixIn` servers over AF_UNIX packets; who connects is asked of the kernel.
 """
 
+import contextlib
 import os
 import socket
 import socketserver
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from rexecd.audit.events import Action
+from rexecd.errors import TrailError
 from rexecd.monitor.admin import AdminSession
 from rexecd.monitor.service import Service
 from rexecd.monitor.session import MonitorSession
@@ -47,20 +49,20 @@ class SeamServer(BoundedThreadingServer):
             MonitorSession(channel, self._service).run()
         else:
             why = f"process {peer.pid} of user {peer.uid} is not the gateway"
-            self._service.recorder.record(Action.SEAM_VIOLATED, reason=why)
+            with contextlib.suppress(TrailError):
+                self._service.recorder.record(Action.SEAM_VIOLATED, reason=why)
 
 
 class AdminServer(BoundedThreadingServer):
     """Accepts operators' commands."""
 
-    def __init__(self, sock: socket.socket, service: Service, sessions: Callable[[], int]) -> None:
+    def __init__(self, sock: socket.socket, service: Service) -> None:
         # A stop of its own: the operator may still ask for the status of a service that drains.
         super().__init__(sock, socketserver.BaseRequestHandler, most=_MOST_OPERATORS, stop=Stop())
         self._service = service
-        self._sessions = sessions
 
     def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002
         """Answer one operator's command; only the daemon's own user and root come this far."""
         channel = Channel(request, ADMIN, timeout=_SEND_TIMEOUT)
         if channel.peer().uid in {0, os.geteuid()}:
-            AdminSession(channel, self._service, self._sessions).run()
+            AdminSession(channel, self._service).run()

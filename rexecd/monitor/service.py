@@ -6,14 +6,13 @@ request, so a reload touches no open channel.
 
 import os
 import threading
-from pathlib import Path
 
 from rexecd import __version__
 from rexecd.audit.events import Action
 from rexecd.audit.trail import Recorder, Trail
 from rexecd.clock import Clock
 from rexecd.errors import Code, ConfigError, Refused
-from rexecd.files import read_file
+from rexecd.files import RESTORE, read_text
 from rexecd.identity.store import Store
 from rexecd.identity.tokens import TokenRecord, authenticate
 from rexecd.policy.load import load
@@ -24,15 +23,28 @@ from rexecd.settings import Settings
 
 def load_policy(settings: Settings) -> Policy:
     """Return the policy of the settings' file; raise ConfigError with every fault."""
-    return load(read_text(settings.policy), str(settings.policy))
+    return load(
+        read_text(settings.policy, hint=RESTORE),
+        str(settings.policy),
+    )
 
 
-def read_text(path: Path) -> str:
-    """Return a configuration file's text, its owner and mode checked; raise ConfigError."""
-    try:
-        return read_file(path, hint="run 'rexecd init'").decode()
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}: save it as UTF-8") from None
+class Count:
+    """How many of something there are now."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.now = 0
+
+    def begin(self) -> None:
+        """Count one more."""
+        with self._lock:
+            self.now += 1
+
+    def end(self) -> None:
+        """Count one less."""
+        with self._lock:
+            self.now -= 1
 
 
 class Service:
@@ -48,7 +60,8 @@ class Service:
         self._store = store
         self._tokens = store.records()
         self._changing = threading.Lock()
-        self._running = 0
+        self.sessions = Count()
+        self.commands = Count()
 
     @property
     def policy(self) -> Policy:
@@ -107,17 +120,7 @@ class Service:
                 self._tokens = self._store.records()
             return record
 
-    def command_begins(self) -> None:
-        """Count a running command, for status."""
-        with self._changing:
-            self._running += 1
-
-    def command_ends(self) -> None:
-        """Count it off again."""
-        with self._changing:
-            self._running -= 1
-
-    def status(self, sessions: int) -> dict[str, object]:
+    def status(self) -> dict[str, object]:
         """Return the facts of `rexecd status`."""
         return {
             "version": __version__,
@@ -127,9 +130,14 @@ class Service:
             "principals": len(self._policy.principals),
             "rules": len(self._policy.rules),
             "tokens": sum(record.revoked is None for record in self._tokens.values()),
-            "sessions": sessions,
-            "running": self._running,
-            "trail": {"sequence": self.trail.sequence, "healthy": self.trail.healthy},
+            "sessions": self.sessions.now,
+            "running": self.commands.now,
+            "trail": {
+                "sequence": self.trail.sequence,
+                "healthy": self.trail.healthy,
+                "error": self.trail.last_error,
+                "lost": self.trail.lost,
+            },
         }
 
     def close(self) -> None:

@@ -6,10 +6,10 @@ Rule 3: identity is what this thread found out itself, once; the gateway never s
 """
 
 import contextlib
-import errno
 import os
 import secrets
 import select
+import threading
 from typing import Final
 
 from rexecd.audit.events import Action
@@ -54,6 +54,7 @@ class MonitorSession:
         self._id = secrets.token_hex(8)
         self._recorder: Recorder = service.recorder
         self._requests = 0
+        threading.current_thread().name = f"connection-{self._id}"
 
     def run(self) -> None:
         """Answer until the gateway closes the channel, breaks a rule, or the service stops."""
@@ -68,7 +69,8 @@ class MonitorSession:
                     )
                     self._converse(facts)
         except RemoteProtocolError as error:
-            self._recorder.record(Action.SEAM_VIOLATED, reason=str(error))
+            with contextlib.suppress(TrailError):
+                self._recorder.record(Action.SEAM_VIOLATED, reason=str(error))
         except (SessionOver, Unavailable, TrailError):
             return  # before anything was opened there is nothing to close
 
@@ -86,6 +88,7 @@ class MonitorSession:
     def _converse(self, facts: seam.Authenticate) -> None:
         """One session, from connection-opened to connection-closed."""
         reason = "fault"
+        self._service.sessions.begin()
         try:
             self._recorder.record(Action.CONNECTION_OPENED, tls=facts.tls)
             self._authenticate(facts)
@@ -112,6 +115,7 @@ class MonitorSession:
             reason = "trail"
             self._close(Code.UNAVAILABLE, _UNRECORDED)
         finally:
+            self._service.sessions.end()
             self._recorder.record(Action.CONNECTION_CLOSED, reason=reason)
 
     def _authenticate(self, facts: seam.Authenticate) -> None:
@@ -140,7 +144,7 @@ class MonitorSession:
         """Decide, record, start, watch; raise TrailError only where nothing was started."""
         policy = self._service.policy
         recorder = self._recorder.bind(request_id=request_id, policy_digest=policy.digest)
-        self._end_if_revoked(recorder, asked.line)
+        self._end_if_revoked(recorder, line=asked.line)
         request = Request(
             principal=self._token.principal,
             connection_id=self._id,
@@ -152,7 +156,13 @@ class MonitorSession:
         try:
             invocation = decide(policy, request, resolve=os.path.realpath)
             recorder = recorder.bind(rule=invocation.rule, rule_place=invocation.place)
-            recorder.record(Action.COMMAND_ALLOWED, line=asked.line, argv=invocation.argv)
+            recorder.record(
+                Action.COMMAND_ALLOWED,
+                line=asked.line,
+                argv=invocation.argv,
+                working_directory=invocation.working_directory,
+                timeout=invocation.timeout,
+            )
             execution, streams = spawn(invocation)
         except Refused as refused:
             recorder.record(
@@ -161,11 +171,11 @@ class MonitorSession:
             self._refuse(request_id, refused)
             return
         self._recorder_of_command = recorder
-        self._service.command_begins()
+        self._service.commands.begin()
         try:
             self._watch(request_id, invocation, execution, streams)
         finally:
-            self._service.command_ends()
+            self._service.commands.end()
 
     def _watch(self, request_id: str, invocation: Invocation, execution: Execution, streams: Streams) -> None:
         """See a started command to its end; it is reaped on every path, and recorded."""
@@ -184,9 +194,13 @@ class MonitorSession:
             over = error
         finally:
             streams.close()
-        if over is not None:
-            execution.end(grace=self._service.settings.kill_grace)
-        over = self._wait(execution, over)
+        try:
+            if over is not None:
+                execution.end(grace=self._service.settings.kill_grace)
+            over = self._wait(execution, over)
+        except BaseException:
+            execution.abandon()
+            raise
         outcome = execution.reap()
         with contextlib.suppress(TrailError):
             # It did run: its caller hears how it ended, and the next record that fails ends the session.
@@ -205,12 +219,9 @@ class MonitorSession:
         started = seam.Started(request_id, invocation.takes_input, ceiling, seam.UNLIMITED)
         try:
             self._channel.send(started, streams.descriptors())
-        except OSError as error:
-            if error.errno != errno.ETOOMANYREFS:
-                raise Unavailable(str(error)) from None
-            raise Refused(
-                Code.BUSY, "the server is busy; try later", reason="too many descriptors in flight"
-            ) from None
+        except OSError:
+            busy = "the server is busy; try later"
+            raise Refused(Code.BUSY, busy, reason="too many descriptors in flight") from None
 
     def _wait(self, execution: Execution, over: Exception | None) -> Exception | None:
         """Wait for the end of the command, ending it when its time or its session is over.
@@ -224,14 +235,15 @@ class MonitorSession:
             poller.register(self._service.stop, select.POLLIN)
         grace = self._service.settings.kill_grace
         while True:
-            # Rounded up: poll would otherwise spin through the last fraction of a millisecond.
-            ready = {number for number, _ in poller.poll(int(execution.wait_time() * 1000) + 1)}
-            if execution.fileno() in ready:
-                return over
+            ready = {number for number, _ in poller.poll(execution.wait_time() * 1000)}
+            # First what the gateway says: a command that dies of its caller's going did not just exit.
             if over is None and (over := self._hear(execution, ready)) is not None:
                 poller.unregister(self._channel)
                 poller.unregister(self._service.stop)
-                execution.end(grace=grace)
+                if execution.fileno() not in ready:
+                    execution.end(grace=grace)
+            if execution.fileno() in ready:
+                return over
             execution.tick(grace=grace)
 
     def _hear(self, execution: Execution, ready: set[int]) -> Exception | None:
@@ -257,7 +269,7 @@ class MonitorSession:
         how["signal" if outcome.ending is Ending.SIGNALLED else "exit_code"] = outcome.status
         if outcome.ending is Ending.TIMED_OUT:
             action = Action.COMMAND_TIMED_OUT
-        elif execution.ending:
+        elif execution.ending or (over is not None and outcome.ending is Ending.SIGNALLED):
             action = Action.COMMAND_KILLED
             how["reason"] = getattr(over, "reason", str(over))
         else:
@@ -275,15 +287,16 @@ class MonitorSession:
         self._permits.stage = Stage.AUTHENTICATED
 
     def _list(self) -> None:
+        self._end_if_revoked(self._recorder)
         for entry in entries(self._service.policy, self._token.principal):
             self._channel.send(entry)
         self._channel.send(wire.Listed())
 
-    def _end_if_revoked(self, recorder: Recorder, line: str) -> None:
-        """Ask again whether the token is good: it may have been revoked since the last command."""
+    def _end_if_revoked(self, recorder: Recorder, **asked: str) -> None:
+        """Ask again whether the token is good: it may have been revoked since the last request."""
         if self._service.is_valid(self._token.token_id):
             return
-        recorder.record(Action.COMMAND_REFUSED, line=line, code=Code.REVOKED.word, reason="token revoked")
+        recorder.record(Action.COMMAND_REFUSED, **asked, code=Code.REVOKED.word, reason="token revoked")
         self._close(Code.REVOKED, "the token was revoked")
         raise SessionOver("token revoked")
 

@@ -5,13 +5,14 @@ Rule: a listing names no path and no pattern (ATTACKS POL-15); a summary may, it
 
 import shlex
 
-from rexecd.limits import MAX_TEXT
-from rexecd.policy.model import Policy, Rule
+from rexecd.limits import MAX_PARAMETERS, MAX_TEXT
+from rexecd.policy.model import Policy, Rule, Stdin
 from rexecd.policy.parameters import Parameter, Path
 from rexecd.wire.messages import Entry
 
 #: Longest line about one parameter, in bytes (PROTOCOL 4).
 _LINE = 512
+_STDIN = {Stdin.ACCEPT: "read if there is any", Stdin.REQUIRE: "required"}
 
 
 def entries(policy: Policy, principal: str) -> tuple[Entry, ...]:
@@ -22,13 +23,15 @@ def entries(policy: Policy, principal: str) -> tuple[Entry, ...]:
 
 
 def _entry(rule: Rule) -> Entry:
-    parameters = rule.parameters.values()
+    lines = [_describe(parameter) for parameter in rule.parameters.values()]
+    if rule.stdin is not Stdin.REFUSE:
+        lines.append(f"standard input: {_STDIN[rule.stdin]}")
     return Entry(
         name=rule.name,
         usage=cut(usage(rule), MAX_TEXT),
         summary=cut(rule.summary, MAX_TEXT),
         description=cut(rule.description, MAX_TEXT),
-        parameters=tuple(cut(_describe(parameter), _LINE) for parameter in parameters),
+        parameters=tuple(cut(line, _LINE) for line in lines[:MAX_PARAMETERS]),
     )
 
 

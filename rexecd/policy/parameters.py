@@ -160,6 +160,10 @@ class Path:
             raise Unfit("not an absolute path of printable characters")
         try:
             path = resolve(value)
+            # At a loop of links realpath(3) of Python before 3.13 gives up and takes the rest as it is
+            # spelled: only what resolves to itself has been resolved.
+            if resolve(path) != path:
+                raise Unfit("cannot be resolved")
             allowed = any(_is_below(path, resolve(root)) for root in self.roots)
         except (OSError, ValueError):
             raise Unfit("cannot be resolved") from None

@@ -1,6 +1,8 @@
 """Typed messages over AF_UNIX packets, descriptors with them, and who is at the other end."""
 
 import array
+import contextlib
+import errno
 import os
 import socket
 import struct
@@ -51,14 +53,15 @@ def connect(path: Path, catalogue: Catalogue, *, timeout: float) -> "Channel":
 
     Raise Unavailable if nobody does, or does not accept within `timeout` seconds.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    channel = Channel(sock, catalogue, timeout=timeout)
-    try:
-        sock.connect(str(path))
-    except OSError as error:
-        sock.close()
-        raise Unavailable(f"{path}: {error.strerror or error}") from None
-    return channel
+    with contextlib.ExitStack() as on_failure:
+        try:
+            sock = on_failure.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            channel = Channel(sock, catalogue, timeout=timeout)
+            sock.connect(str(path))
+        except OSError as error:
+            raise Unavailable(f"{path}: {error.strerror or error}") from None
+        on_failure.pop_all()
+        return channel
 
 
 class Channel:
@@ -96,7 +99,9 @@ class Channel:
                 socket.send_fds(self._socket, [packet], descriptors)
             else:
                 self._socket.send(packet)
-        except (BrokenPipeError, ConnectionError, BlockingIOError) as error:
+        except OSError as error:
+            if error.errno == errno.ETOOMANYREFS:
+                raise
             raise Unavailable(f"the other process is away: {error.strerror}") from None
 
     def receive(self) -> Message | None:

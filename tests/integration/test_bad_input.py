@@ -122,6 +122,16 @@ def test_a_secret_that_others_can_read_stops_the_start(own_daemon: Daemon, name:
     assert "chmod" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["state", "audit", "run"])
+def test_a_directory_that_others_can_write_to_stops_the_start(own_daemon: Daemon, name: str) -> None:
+    """Whoever can change its names can put another socket, key or trail there."""
+    (own_daemon.made.config.parent / name).chmod(0o777)
+    done = own_daemon.rexecd("serve")
+
+    assert 1 == done.returncode
+    assert f"{name}: writable by group or others (mode 0777); chmod go-w it" in done.stderr
+
+
 def test_certificate_and_key_that_are_no_pair(own_daemon: Daemon) -> None:
     """Named both."""
     other = issue_server(make_authority("x", now=LONG_AGO, days=9000), ["x"], now=LONG_AGO, days=9000)
@@ -148,7 +158,7 @@ def test_a_read_only_audit_directory_stops_the_start(own_daemon: Daemon) -> None
     """A real read-only file system."""
     directory = str(own_daemon.settings.audit.parent)
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "ro", "none", directory], check=False, capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "ro,mode=0700", "none", directory], check=False, capture_output=True
     )
     if mounted.returncode:
         pytest.skip("this machine lets nobody mount")
@@ -229,6 +239,8 @@ def test_usage_errors_of_both_programs_are_not_tracebacks(daemon: Daemon) -> Non
     """rexec: 255; rexecd: 2."""
     wrong_caller = daemon.rexec("--no-such-option", "HOST")
     wrong_operator = daemon.rexecd("no-such-verb")
+    wrong_address = daemon.rexecd("serve", "--listen", "nowhere")
 
-    assert (255, 2) == (wrong_caller.returncode, wrong_operator.returncode)
+    assert (255, 2, 2) == (wrong_caller.returncode, wrong_operator.returncode, wrong_address.returncode)
+    assert "no ADDR:PORT" in wrong_address.stderr
     assert "Traceback" not in wrong_caller.stderr + wrong_operator.stderr

@@ -3,12 +3,23 @@
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from rexecd.cli import demo
 
 
-def test_the_demo_shows_every_promise_and_cleans_up(tmp_path: Path) -> None:
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """Give a temporary directory with a name that a Unix socket's path has room for."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        yield Path(name)
+
+
+def test_the_demo_shows_every_promise_and_cleans_up(short_path: Path) -> None:
     """Exit status 0, the records of exactly its calls, a verified trail, and nothing left behind."""
     done = subprocess.run(
         [sys.executable, "-I", "-m", "rexecd", "demo"],
@@ -16,7 +27,7 @@ def test_the_demo_shows_every_promise_and_cleans_up(tmp_path: Path) -> None:
         text=True,
         check=False,
         timeout=60,
-        env=os.environ | {"TMPDIR": str(tmp_path)},
+        env=os.environ | {"TMPDIR": str(short_path)},
     )
     shown = done.stdout
 
@@ -28,4 +39,4 @@ def test_the_demo_shows_every_promise_and_cleans_up(tmp_path: Path) -> None:
     assert len(demo._STEPS) == shown.count(" command-allowed ") + shown.count(" command-refused ")
     assert "unbroken" in shown
     assert "rexecd init" in shown
-    assert [] == list(tmp_path.iterdir())
+    assert [] == list(short_path.iterdir())

@@ -2,9 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 import time
+
+import pytest
 
 from rexecd.wire import messages as wire
 from tests.harness import COMMANDS, Daemon, is_alive, wait_for
@@ -116,6 +121,32 @@ def _last(daemon: Daemon, rule: str) -> str:
 
     found: str = wait_for(find, f"a running {rule}")
     return found
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a program that changes its user")
+def test_a_program_that_changes_its_user_keeps_its_result() -> None:
+    """As sudo does: a daemon that is not root cannot signal it, and must not stumble over that."""
+    program = """
+import os, select, sys
+from types import MappingProxyType
+from rexecd.execution.spawn import spawn
+from rexecd.policy.model import Invocation
+os.setresuid(65534, 65534, 65534)
+argv = (sys.argv[1], "--reuid=0", "/bin/echo", "done")
+execution, streams = spawn(Invocation("x", "x", argv, MappingProxyType({}), "/", 9.0, False, None))
+select.select([execution], [], [])
+print(execution.reap()[:2], os.read(streams.stdout, 9))
+"""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        os.chmod(name, 0o755)
+        become = shutil.copy(shutil.which("setpriv") or "", f"{name}/become")
+        os.chmod(become, 0o4755)
+        done = subprocess.run(
+            [sys.executable, "-c", program, become], capture_output=True, text=True, check=False
+        )
+
+    assert "(<Ending.EXITED: 0>, 0) b'done\\n'\n" == done.stdout, done.stderr
 
 
 def test_a_grandchild_that_holds_the_output_delays_nobody(daemon: Daemon) -> None:

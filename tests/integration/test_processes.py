@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +12,8 @@ import pytest
 
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import connect
-from tests.harness import PATIENCE, Daemon, is_alive, wait_for
+from rexecd.wire import messages as wire
+from tests.harness import PATIENCE, Daemon, children, is_alive, wait_for
 
 TRUSTED = ("policy", "identity", "execution", "audit", "monitor", "client")
 
@@ -29,17 +29,18 @@ def _run_gateway(daemon: Daemon, *python: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_running_gateway_holds_no_code_that_decides_executes_or_records(daemon: Daemon) -> None:
-    """Every import of the real process, as the interpreter itself tells it, up to serving a caller."""
-    with _run_gateway(daemon, "-X", "importtime") as process:
-        assert process.stdout
-        assert process.stderr
-        port = int(process.stdout.readline().rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as stranger:
-            stranger.sendall(b"\x16\x03\x01\x00\x05hello")
-            stranger.recv(100)
-        process.terminate()
-        imported = set(re.findall(r"\| +(\S+)$", process.stderr.read(), re.MULTILINE))
+def test_a_running_gateway_holds_no_code_that_decides_executes_or_records(own_daemon: Daemon) -> None:
+    """Every import of the real process, as the interpreter itself tells it, with sessions served."""
+    own_daemon.start()
+    with _apart(own_daemon, "-X", "importtime") as (port, _, gateway):
+        own_daemon.port = port
+        served = [own_daemon.rexec("cat", input="x"), own_daemon.rexec("brief"), own_daemon.rexec("nosuch")]
+        listed = own_daemon.rexec("--list", "HOST")
+        gateway.terminate()
+        _, complaints = gateway.communicate(timeout=PATIENCE)
+    imported = set(re.findall(r"\| +(\S+)$", complaints, re.MULTILINE))
+
+    assert [0, 124, 126, 0] == [done.returncode for done in [*served, listed]]
 
     assert "rexecd.gateway.relay" in imported
     assert not [name for name in imported if name.startswith(tuple(f"rexecd.{wing}" for wing in TRUSTED))]
@@ -80,14 +81,16 @@ sys.exit(rexecd.cli.rexecd.main(sys.argv[2:]))
 def test_the_gateways_confinement_is_in_force_as_the_kernel_tells_it(daemon: Daemon) -> None:
     """A seccomp filter, no new privileges, no state or trail open."""
     status = Path(f"/proc/{daemon.gateway_pid}/status").read_text()
-    opened = [
-        os.readlink(f"/proc/{daemon.gateway_pid}/fd/{fd}")
-        for fd in os.listdir(f"/proc/{daemon.gateway_pid}/fd")
-    ]
-
     assert re.search(r"^Seccomp:\s2$", status, re.MULTILINE)
     assert re.search(r"^NoNewPrivs:\s1$", status, re.MULTILINE)
-    assert not [name for name in opened if str(daemon.settings.state) in name or "audit" in name]
+    directory = Path(f"/proc/{daemon.gateway_pid}/fd")
+    if os.geteuid():
+        # Not dumpable: the kernel shows its descriptors to nobody but root.
+        with pytest.raises(PermissionError):
+            list(directory.iterdir())
+    else:
+        opened = [str(link.readlink()) for link in directory.iterdir()]
+        assert not [name for name in opened if str(daemon.settings.state) in name or "audit" in name]
 
 
 def test_a_process_that_is_not_the_gateway_gets_no_answer_on_the_seam(daemon: Daemon) -> None:
@@ -128,10 +131,75 @@ def test_killing_serve_itself_ends_both_processes(own_daemon: Daemon) -> None:
     wait_for(lambda: not any(map(is_alive, pids)), "the end of both")
 
 
+def test_commands_do_not_outlive_a_killed_monitor(own_daemon: Daemon) -> None:
+    """`serve` adopts them, also what left its group, and ends them before it ends itself."""
+    own_daemon.start()
+    with own_daemon.caller() as one, own_daemon.caller() as two:
+        one.say(wire.Run("stubborn", wire.Offer.NONE))
+        two.run("background")
+        started = wait_for(lambda: len(own_daemon.records("command-started")) == 2, "both commands")
+        assert started
+        pids = [record["process"]["pid"] for record in own_daemon.records("command-started")]
+        left = wait_for(lambda: _sessions_of(own_daemon, pids), "what left the group")
+        os.kill(own_daemon.monitor_pid, signal.SIGKILL)
+        assert own_daemon.process
+        own_daemon.process.wait(PATIENCE)
+
+    assert not any(map(is_alive, [*pids, *left]))
+
+
+def _sessions_of(daemon: Daemon, pids: list[int]) -> list[int]:
+    """Return the processes that `serve` has adopted: they left their group, and their parent is gone."""
+    assert daemon.process
+    known = {daemon.monitor_pid, daemon.gateway_pid, *pids}
+    return [pid for pid in children(daemon.process.pid) if pid not in known]
+
+
+def test_a_hung_monitor_does_not_hold_the_places_of_callers_who_left(own_daemon: Daemon) -> None:
+    """The gateway hears a hang-up while it waits for an answer, and a stop too."""
+    own_daemon.start()
+    monitor = own_daemon.monitor_pid
+    own_daemon.rexec("echo", "warm")
+    before = _threads(own_daemon.gateway_pid)
+    os.kill(monitor, signal.SIGSTOP)
+    try:
+        for _ in range(5):
+            with own_daemon.caller(None) as caller:
+                caller.say(wire.Authenticate(own_daemon.tokens["ann"].encode()))
+        wait_for(lambda: _threads(own_daemon.gateway_pid) <= before, "the threads' end")
+    finally:
+        os.kill(monitor, signal.SIGCONT)
+
+    assert "on\n" == own_daemon.rexec("echo", "on").stdout
+
+
+def _threads(pid: int) -> int:
+    """Return how many threads a process has."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def test_the_operators_door_is_private_bounded_and_strict(own_daemon: Daemon) -> None:
+    """Mode 0600; garbage ends the connection; idle ones do not lock the operator out for long."""
+    own_daemon.start()
+    path = own_daemon.settings.admin_socket
+    idle = [connect(path, seam.SEAM, timeout=5) for _ in range(12)]
+    garbage = connect(path, seam.SEAM, timeout=5)
+    wait_for(lambda: own_daemon.rexecd("status").returncode == 0, "a free place")
+    garbage.close()
+    strict = connect(path, seam.SEAM, timeout=5)
+    strict.send(seam.Renounce(seam.Parting.GOODBYE, ""))
+    answer = strict.receive()
+    for channel in [*idle, strict]:
+        channel.close()
+
+    assert 0o600 == path.stat().st_mode & 0o777
+    assert answer is None
+
+
 def test_a_monitor_that_goes_away_ends_sessions_with_try_later(own_daemon: Daemon) -> None:
     """The open session, and one that comes while it is away: both 125, both told."""
     own_daemon.start()
-    with _apart(own_daemon) as (port, monitor):
+    with _apart(own_daemon) as (port, monitor, _):
         own_daemon.port = port
         with own_daemon.caller() as caller:
             monitor.kill()
@@ -147,7 +215,7 @@ def test_a_monitor_that_goes_away_ends_sessions_with_try_later(own_daemon: Daemo
 def test_gateway_and_monitor_run_apart_and_a_monitor_may_be_restarted(own_daemon: Daemon) -> None:
     """A caller that comes while the monitor is away is served as soon as it is back."""
     own_daemon.start()
-    with _apart(own_daemon) as (port, monitor):
+    with _apart(own_daemon) as (port, monitor, _):
         own_daemon.port = port
         before = own_daemon.rexec("echo", "before")
         monitor.terminate()
@@ -167,20 +235,23 @@ def test_gateway_and_monitor_run_apart_and_a_monitor_may_be_restarted(own_daemon
 class _apart:  # noqa: N801 - reads as a phrase
     """Stop `serve`, and run both programs by themselves."""
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, *python: str) -> None:
         self._daemon = daemon
+        self._python = python
 
-    def __enter__(self) -> tuple[int, subprocess.Popen[str]]:
+    def __enter__(self) -> tuple[int, subprocess.Popen[str], subprocess.Popen[str]]:
         self._daemon.stop()
         self._monitor = _monitor(self._daemon)
-        self._gateway = _run_gateway(self._daemon)
+        self._gateway = _run_gateway(self._daemon, *self._python)
         assert self._gateway.stdout
-        return int(self._gateway.stdout.readline().rpartition(":")[2]), self._monitor
+        port = int(self._gateway.stdout.readline().rpartition(":")[2])
+        return port, self._monitor, self._gateway
 
     def __exit__(self, *_: object) -> None:
         for process in (self._gateway, self._monitor):
             process.terminate()
-            process.communicate(timeout=PATIENCE)
+            if process.stdout and not process.stdout.closed:
+                process.communicate(timeout=PATIENCE)
 
 
 def _monitor(daemon: Daemon) -> subprocess.Popen[str]:
@@ -231,16 +302,21 @@ def test_reload_puts_a_changed_policy_in_force_for_open_sessions(own_daemon: Dae
     assert 2 == refused[-1].code
     assert 1 == faulty.returncode
     assert "did you mean 'summary'?" in faulty.stderr
+    assert "the old policy stays in force" in faulty.stderr
     assert f"{policy}:" in faulty.stderr
     own_daemon.wait_for_record("policy-rejected")
 
 
 def test_a_hangup_signal_reloads_as_well(own_daemon: Daemon) -> None:
-    """What service managers send."""
+    """What service managers send, to the monitor or to `serve`."""
     own_daemon.start()
     os.kill(own_daemon.monitor_pid, signal.SIGHUP)
-
     wait_for(lambda: len(own_daemon.records("policy-loaded")) == 2, "the reload")
+    assert own_daemon.process
+    own_daemon.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: len(own_daemon.records("policy-loaded")) == 3, "the second reload")
+
+    assert 0 == own_daemon.rexec("echo", "x").returncode
 
 
 def test_status_says_how_the_service_is(daemon: Daemon) -> None:

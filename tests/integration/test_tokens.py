@@ -30,15 +30,18 @@ def test_a_revoked_token_ends_an_open_session_at_its_next_command(own_daemon: Da
     """Effective at once: 255, also for the connection that is already open."""
     own_daemon.start()
     token = own_daemon.tokens["ann"]
-    with own_daemon.caller() as caller:
+    with own_daemon.caller() as caller, own_daemon.caller() as lister:
         before = caller.run("echo yes")
         done = own_daemon.rexecd("token", "revoke", token[4:12])
+        lister.say(wire.List())
+        unlisted = lister.hear()
         after = caller.run("echo no")
         end = caller.hear()
 
     assert b"yes\n" == before[1].data
     assert 0 == done.returncode
     assert [wire.Closed(Code.REVOKED, "the token was revoked")] == after
+    assert after == [unlisted]
     assert end is None
     assert 255 == own_daemon.rexec("echo", "x").returncode
     assert 1 == len(own_daemon.records("token-revoked"))
@@ -94,6 +97,14 @@ def test_tokens_can_be_managed_while_no_service_runs(own_daemon: Daemon) -> None
     assert (0, 0) == (made.returncode, ended.returncode)
     assert 1 == len(own_daemon.records("token-revoked"))
     assert 0 == own_daemon.rexecd("audit", "verify").returncode
+
+
+def test_a_token_can_be_ended_whatever_state_the_policy_is_in(own_daemon: Daemon) -> None:
+    """A leaked token does not wait for somebody to mend a file."""
+    own_daemon.settings.policy.write_text("broken")
+    done = own_daemon.rexecd("token", "revoke", own_daemon.tokens["bob"][4:12])
+
+    assert (0, "") == (done.returncode, done.stderr)
 
 
 def test_a_token_typed_into_a_command_is_masked_in_the_trail(daemon: Daemon) -> None:

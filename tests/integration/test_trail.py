@@ -3,6 +3,9 @@
 import json
 import resource
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +62,36 @@ def test_verify_finds_what_was_done_to_the_trail(own_daemon: Daemon, change: str
     assert 0 == before.returncode
     assert 1 == after.returncode
     assert (str(len(lines)) if change == "cut" else "10") in after.stdout
+
+
+def test_an_auditor_verifies_a_copy_elsewhere(own_daemon: Daemon, tmp_path: Path) -> None:
+    """With the key and the file alone: no settings, no state."""
+    own_daemon.start()
+    own_daemon.rexec("echo", "x")
+    own_daemon.stop()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(own_daemon.settings.audit, elsewhere / "trail")
+    shutil.copy(own_daemon.made.verification_key, elsewhere / "key")
+    program = [sys.executable, "-I", "-m", "rexecd", "audit", "verify", "--key", "key", "trail"]
+    done = subprocess.run(program, cwd=elsewhere, capture_output=True, text=True, check=False)
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert "the end was not checked" in done.stdout
+
+
+def test_a_reader_that_goes_away_is_no_error(daemon: Daemon) -> None:
+    """`rexecd audit show | head -1`."""
+    program = [sys.executable, "-I", "-m", "rexecd", "audit", "show", *[str(daemon.settings.audit)] * 400]
+    config = ["--config", str(daemon.made.config)]
+    with subprocess.Popen([*program, *config], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        complaint = process.stderr.read()
+
+    assert (141, b"") == (process.returncode, complaint)
 
 
 def test_nothing_runs_when_the_trail_cannot_be_written(own_daemon: Daemon) -> None:

@@ -116,15 +116,15 @@ def test_limits_that_cannot_fit_are_refused_at_start() -> None:
         confine.raise_descriptor_limit(hard + 1, what="max_connections: 9")
 
 
-def test_the_soft_limit_is_lifted_to_the_hard_one() -> None:
-    """In a process of its own."""
+def test_the_soft_limit_is_lifted_as_far_as_needed() -> None:
+    """And no further: commands inherit it."""
     program = """
 import resource
 from rexecd.confine import raise_descriptor_limit
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
 raise_descriptor_limit(65, what="x")
-print(resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard))
+print(resource.getrlimit(resource.RLIMIT_NOFILE) == (65, hard))
 """
 
     assert _run(program) == "True\n"

@@ -338,7 +338,9 @@ def test_a_key_file_of_another_version_is_one_line(place: Place) -> None:
 
 def test_a_missing_key_file_says_how_to_make_one(tmp_path: Path) -> None:
     """Nothing is created without it."""
-    with pytest.raises(ConfigError, match="not found; run 'rexecd init'"):
+    with pytest.raises(
+        ConfigError, match="not found; restore it, or make a new directory with 'rexecd init'"
+    ):
         Trail.open(tmp_path / "audit.jsonl", tmp_path / KEY_NAME, clock=CLOCK)
 
     assert list(tmp_path.iterdir()) == []

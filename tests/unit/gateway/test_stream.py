@@ -1,0 +1,120 @@
+"""One TLS connection: every wait has a deadline that nobody can talk it out of."""
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from rexecd.gateway.stream import DeadlinePassed, Stopping, Stream
+from rexecd.serving import Stop
+
+
+class _Tls:
+    """A TLS socket that wants what the test wants."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.wants: type[ssl.SSLError] = ssl.SSLWantReadError
+        self.room = 0
+        self.sent = b""
+
+    def fileno(self) -> int:
+        """Return the descriptor, for poll."""
+        return self._sock.fileno()
+
+    def recv(self, _: int) -> bytes:
+        """Never give anything."""
+        raise self.wants
+
+    def send(self, data: memoryview) -> int:
+        """Take as much as there is room for."""
+        if not self.room:
+            raise ssl.SSLWantWriteError
+        taken = bytes(data[: self.room])
+        self.sent += taken
+        self.room -= len(taken)
+        return len(taken)
+
+
+@pytest.fixture
+def stop() -> Stop:
+    """Give a stop."""
+    return Stop()
+
+
+@pytest.fixture
+def tls() -> Iterator[_Tls]:
+    """Give a socket whose peer has sent more than anybody reads."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(b"more")
+        yield _Tls(ours)
+
+
+@pytest.fixture
+def stream(tls: _Tls, stop: Stop) -> Stream:
+    """Give a stream over it."""
+    made = Stream.__new__(Stream)
+    made._tls = tls  # type: ignore[assignment] # a double
+    made._stop = stop
+    made._unsent = memoryview(b"")
+    made._read_needs_write = False
+    return made
+
+
+def test_a_peer_that_is_always_ready_gets_no_more_time(stream: Stream) -> None:
+    """The clock is asked before the socket."""
+    deadline = time.monotonic() + 0.05
+
+    def read_all() -> None:
+        while stream.read() is None:
+            stream.wait(stream.interest, deadline)
+
+    with pytest.raises(DeadlinePassed):
+        read_all()
+    assert time.monotonic() - deadline < 2
+
+
+def test_a_read_that_waits_to_write_polls_for_room_and_not_for_bytes(stream: Stream, tls: _Tls) -> None:
+    """Bytes are there, and would make the loop spin: OpenSSL first has to answer a key update."""
+    assert stream.read() is None
+    assert stream.interest == select.POLLIN
+    tls.wants = ssl.SSLWantWriteError
+
+    assert stream.read() is None
+    assert stream.interest == select.POLLOUT
+    tls.wants = ssl.SSLWantReadError
+    assert stream.read() is None
+    assert stream.interest == select.POLLIN
+
+
+def test_a_stop_ends_a_wait(stream: Stream, stop: Stop) -> None:
+    """Unless the last words are under way."""
+    stop.set()
+
+    with pytest.raises(Stopping):
+        stream.wait(select.POLLPRI, time.monotonic() + 10)
+    with pytest.raises(DeadlinePassed):
+        stream.wait(select.POLLPRI, time.monotonic() + 0.01, hear_stop=False)
+
+
+def test_what_does_not_fit_is_kept_in_order(stream: Stream, tls: _Tls) -> None:
+    """Offered again from where it stopped."""
+    tls.room = 4
+    stream.put(b"abcdefgh")
+
+    assert [True, 0] == [stream.unsent, stream.flush()]
+    tls.room = 3
+    assert [True, 3] == [stream.unsent, stream.flush()]
+    tls.room = 9
+    stream.put_all(b"ij", time.monotonic() + 10)
+    assert [False, b"abcdefghij"] == [stream.unsent, tls.sent]
+
+
+def test_a_peer_that_reads_nothing_cannot_hold_the_last_word_for_ever(stream: Stream) -> None:
+    """put_all has a deadline."""
+    with pytest.raises(DeadlinePassed):
+        stream.put_all(b"x", time.monotonic() + 0.02)
