@@ -43,7 +43,7 @@ FLOORS: Final[list[set[str]]] = [
     },
     {"audit.search", "execution.spawn"},
     # 3: sessions
-    {"gateway.stream", "gateway.report", "monitor.service"},
+    {"gateway.stream", "gateway.grace", "gateway.report", "monitor.service"},
     {"gateway.relay"},
     {"gateway.session", "monitor.session", "monitor.admin"},
     # 4: loops

@@ -8,6 +8,7 @@ import socketserver
 import ssl
 from typing import Any
 
+from rexecd.gateway.grace import Grace
 from rexecd.gateway.report import Reporter
 from rexecd.gateway.session import Session, Surroundings, address_of
 from rexecd.seam.messages import Trouble
@@ -36,11 +37,16 @@ class GatewayServer(BoundedThreadingServer):
         stop = Stop()
         super().__init__(sock, socketserver.BaseRequestHandler, most=settings.max_connections, stop=stop)
         self._reporter = reporter
-        self._surroundings = Surroundings(settings, context, reporter, stop)
+        self._grace = Grace()
+        self._surroundings = Surroundings(settings, context, reporter, self._grace, stop)
 
     def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's types
         """Serve one connection; called in its thread."""
         Session(request, client_address, self._surroundings).run()
+
+    def service_actions(self) -> None:
+        """Look after strangers; `serve_forever` calls this at each turn, at least twice a second."""
+        self._grace.enforce()
 
     def shed(self, request: Any, client_address: Any, why: str) -> None:  # noqa: ANN401
         """Close at once, without a thread and without a byte; it is counted, not recorded singly."""

@@ -12,6 +12,7 @@ import time
 from typing import Any, Final, NamedTuple
 
 from rexecd.errors import Code, RemoteProtocolError, Unavailable
+from rexecd.gateway.grace import Grace
 from rexecd.gateway.relay import ConnectionLost, Relay, WriteTimeout
 from rexecd.gateway.report import Reporter
 from rexecd.gateway.stream import HANG_UP, DeadlinePassed, Stopping, Stream
@@ -37,6 +38,7 @@ class Surroundings(NamedTuple):
     settings: Settings
     context: ssl.SSLContext
     reporter: Reporter
+    grace: Grace
     stop: Stop
 
 
@@ -69,7 +71,8 @@ class Session:
             return
         # Wrapping took the socket over; from here on closing it is this thread's work alone.
         try:
-            greeted = self._handshake(deadline)
+            with self._around.grace.until(deadline, self._stream.fileno()):
+                greeted = self._handshake(deadline)
         except BaseException:
             self._stream.abort()
             raise
@@ -103,7 +106,8 @@ class Session:
         """Authenticate and serve; whatever ends it is told to whoever still listens."""
         parting, detail = seam.Parting.CONNECTION_LOST, ""
         try:
-            token = self._await_token(deadline)
+            with self._around.grace.until(deadline, self._stream.fileno()):
+                token = self._await_token(deadline)
             self._channel = self._find_monitor()
             if self._introduce(self._channel, token):
                 self._serve(self._channel)
