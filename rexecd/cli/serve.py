@@ -25,6 +25,8 @@ from rexecd.settings import load_settings
 #: A process has this long to become ready, and longer than its own stop time to end.
 _READY_TIME: Final = 30.0
 _STOP_MARGIN: Final = 5.0
+_SWEEP_TIME: Final = 5.0
+_LOOK_AGAIN: Final = 0.01
 
 
 class Child:
@@ -124,18 +126,27 @@ def _attend(signals: Signals, gateway: Child, monitor: Child) -> int:
         if signal.SIGHUP in numbers:
             monitor.process.send_signal(signal.SIGHUP)
         for pid in _children() - {gateway.process.pid, monitor.process.pid}:
-            # What a command left outside its group became our child when its parent died.
-            os.waitpid(pid, os.WNOHANG)
+            _collect(pid)  # what a command left outside its group is ours when its parent has died
 
 
 def _sweep() -> None:
-    """End what commands left behind, when both processes are gone: also after a monitor's sudden death."""
-    while orphans := _children():
+    """End what commands left behind, when both processes are gone: also after a monitor's sudden death.
+
+    What changed its user may be beyond our reach, so this is given up after a while.
+    """
+    deadline = time.monotonic() + _SWEEP_TIME
+    while (orphans := _children()) and time.monotonic() < deadline:
         for pid in orphans:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+            _collect(pid)
+        time.sleep(_LOOK_AGAIN)
+
+
+def _collect(pid: int) -> None:
+    """Collect an adopted child if it has ended."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
 
 
 def _children() -> set[int]:

@@ -180,21 +180,8 @@ class MonitorSession:
     def _watch(self, request_id: str, invocation: Invocation, execution: Execution, streams: Streams) -> None:
         """See a started command to its end; it is reaped on every path, and recorded."""
         recorder = self._recorder_of_command
-        over: Exception | None = None
         try:
-            self._hand_over(request_id, invocation, streams)
-            self._permits.stage = Stage.RUNNING
-            # The decision stands in the trail already; this record is of its consequence, and is
-            # written while the command and its caller are at work.
-            recorder.record(Action.COMMAND_STARTED, pid=execution.pid)
-        except TrailError:
-            over = SessionOver("the trail cannot be written")
-            self._close(Code.UNAVAILABLE, _UNRECORDED)
-        except (Unavailable, Refused) as error:
-            over = error
-        finally:
-            streams.close()
-        try:
+            over = self._begin(request_id, invocation, execution, streams)
             if over is not None:
                 execution.end(grace=self._service.settings.kill_grace)
             over = self._wait(execution, over)
@@ -212,6 +199,25 @@ class MonitorSession:
             raise over
         self._permits.stage = Stage.DRAINING
         self._channel.send(seam.Exited(outcome.ending, outcome.status, round(outcome.duration * 1e6)))
+
+    def _begin(
+        self, request_id: str, invocation: Invocation, execution: Execution, streams: Streams
+    ) -> Exception | None:
+        """Give the command to the gateway, and record its start; return why that failed, if it did."""
+        try:
+            self._hand_over(request_id, invocation, streams)
+            self._permits.stage = Stage.RUNNING
+            # The decision stands in the trail already; this record is of its consequence, and is
+            # written while the command and its caller are at work.
+            self._recorder_of_command.record(Action.COMMAND_STARTED, pid=execution.pid)
+        except TrailError:
+            self._close(Code.UNAVAILABLE, _UNRECORDED)
+            return SessionOver("the trail cannot be written")
+        except (Unavailable, Refused) as error:
+            return error
+        finally:
+            streams.close()
+        return None
 
     def _hand_over(self, request_id: str, invocation: Invocation, streams: Streams) -> None:
         """Pass the far ends of the pipes to the gateway; raise Refused if too many are in flight."""
