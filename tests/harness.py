@@ -277,6 +277,13 @@ class Daemon:
                 return pid
         raise LookupError(verb)
 
+    def resident(self) -> int:
+        """Return the resident memory of both processes in bytes."""
+        pages = [
+            Path(f"/proc/{pid}/statm").read_text().split()[1] for pid in (self.monitor_pid, self.gateway_pid)
+        ]
+        return sum(map(int, pages)) * os.sysconf("SC_PAGE_SIZE")
+
     @property
     def address(self) -> str:
         """Return what callers connect to."""

@@ -89,10 +89,14 @@ def test_the_readmes_own_server_works_as_written(tmp_path: Path) -> None:
             made, *calls = use
             assert 0 == run(made).returncode
             answers = [run(line.replace(" localhost", f" localhost:{port}")) for line in calls]
+            (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+            (tmp_path / "example.py").write_text(example.replace('"localhost"', f'"localhost:{port}"'))
+            answers.append(run(f"{sys.executable} -I example.py"))
         finally:
             process.terminate()
     wait_for(lambda: process.returncode is not None)
 
-    assert [0] * len(calls) == [answer.returncode for answer in answers], answers
+    assert [0] * (len(calls) + 1) == [answer.returncode for answer in answers], answers
     assert "disk" in answers[0].stdout
     assert "Filesystem" in answers[1].stdout
+    assert "Filesystem" in answers[-1].stdout

@@ -1,6 +1,7 @@
 """The first thing a newcomer runs."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rexecd.cli import demo
+from tests.harness import children, is_alive
 
 
 @pytest.fixture
@@ -40,3 +42,27 @@ def test_the_demo_shows_every_promise_and_cleans_up(short_path: Path) -> None:
     assert "unbroken" in shown
     assert "rexecd init" in shown
     assert [] == list(short_path.iterdir())
+
+
+def test_a_demo_that_is_ended_leaves_nothing_behind(short_path: Path) -> None:
+    """No process, no directory, no token."""
+    with subprocess.Popen(
+        [sys.executable, "-I", "-m", "rexecd", "demo"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(short_path)},
+    ) as process:
+        assert process.stdout
+        while "[exit status" not in process.stdout.readline():
+            pass
+        (serve,) = [pid for pid in children(process.pid) if b"serve" in _command_line(pid)]
+        process.terminate()
+        process.stdout.read()
+
+    assert 128 + signal.SIGTERM == process.returncode
+    assert not is_alive(serve)
+    assert [] == list(short_path.iterdir())
+
+
+def _command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -211,12 +211,14 @@ def test_a_signal_passes_while_output_is_blocked(daemon: Daemon) -> None:
 
 def test_a_caller_that_reads_nothing_is_cut_and_its_command_ended(daemon: Daemon) -> None:
     """Memory stays flat meanwhile: the command is held by its full pipe."""
+    before = daemon.resident()
     with daemon.caller() as caller:
         caller.say(wire.Run("flood", wire.Offer.NONE))
         assert caller.accepted
         record = daemon.wait_for_record("command-killed", connection_id=caller.accepted.connection_id)
 
     assert "write-timeout" == record["event"]["reason"]
+    assert daemon.resident() - before < 4 * 1024 * 1024
 
 
 def test_signals_reach_the_command_and_only_those_of_the_list(daemon: Daemon) -> None:

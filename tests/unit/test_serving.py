@@ -62,6 +62,21 @@ def _until(question: Any) -> None:
         time.sleep(0.005)
 
 
+def test_a_server_opens_no_socket_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TCPServer.__init__ would, even when it is told not to bind: a locked-down unit forbids it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError("socket")
+
+    with listener, monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", forbidden)
+        made = BoundedThreadingServer(listener, socketserver.BaseRequestHandler, most=1, stop=Stop())
+
+        assert made.fileno() == listener.fileno()
+        assert made.server_address == listener.getsockname()
+
+
 def test_a_surplus_connection_is_closed_and_a_free_place_is_used_again(server: _Server) -> None:
     """The bound is on threads that exist, not on those there ever were."""
     first, second = _call(server), _call(server)
