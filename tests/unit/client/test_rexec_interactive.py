@@ -237,6 +237,7 @@ def test_ctrl_c_in_a_terminal_is_for_the_line_or_the_command(terminal: Terminal)
     """The session survives both, also twice."""
     terminal.expect(b"->> ")
     terminal.type(b"half a li")
+    terminal.expect(b"half a li")  # read, so that Ctrl-C does not flush it away under the line editor
     terminal.interrupt_until(b"->> ")
     for _ in range(2):
         terminal.type(b"wait\n")
