@@ -3,6 +3,7 @@
 Both processes read this file; the gateway needs nothing else but its certificate and key.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from rexecd.wire.transport import PORT
 from rexecd.yamltext import Faults, Keys, Node
 
 _LAST_PORT: Final = 65535
+#: Of a name (RFC 1035, 2.3.4).
+_LONGEST_HOST: Final = 253
 #: A Unix socket's name has to fit in sun_path (unix(7)).
 _LONGEST_SOCKET_PATH: Final = 107
 
@@ -128,6 +131,8 @@ def address(text: str) -> tuple[str, int]:
         host = host[1:-1]
     elif ":" in host:
         raise ValueError(f"{text!r}: an IPv6 address stands in brackets, as in [::1]:{PORT}")
+    if not host.isascii() or len(host) > _LONGEST_HOST:
+        raise ValueError(f"{text!r}: a host is an ASCII name or an address, as in 127.0.0.1:{PORT}")
     if not colon or not port.isascii() or not port.isdecimal() or int(port) > _LAST_PORT:
         raise ValueError(f"{text!r} is no ADDR:PORT, such as 127.0.0.1:{PORT} or [::]:{PORT}")
     return host, int(port)
@@ -162,6 +167,6 @@ def parse_settings(text: str, path: Path) -> Settings:
     settings = Settings(source=path.absolute(), **values)
     if settings.stop_time <= settings.kill_grace:
         raise ConfigError(f"{path}: stop_time must be longer than kill_grace, or commands outlive a stop")
-    if len(str(settings.admin_socket)) > _LONGEST_SOCKET_PATH:
+    if len(os.fsencode(settings.admin_socket)) > _LONGEST_SOCKET_PATH:
         raise ConfigError(f"{path}: run: {settings.run} is too long for a Unix socket: choose a shorter path")
     return settings

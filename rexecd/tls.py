@@ -4,7 +4,7 @@ import ssl
 from pathlib import Path
 
 from rexecd.errors import ConfigError
-from rexecd.files import RESTORE, read_file
+from rexecd.files import RESTORE, check_directory, read_file
 from rexecd.wire.transport import ALPN
 
 
@@ -13,6 +13,8 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
     Raise ConfigError for files that are missing, readable by others, malformed or no pair.
     """
+    for path in (certificate, key):
+        check_directory(path.parent.resolve())  # OpenSSL opens them by name, after we have judged them
     read_file(certificate, hint=RESTORE)
     read_file(key, secret=True, hint=RESTORE)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

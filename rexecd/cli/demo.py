@@ -115,13 +115,16 @@ def _call(step: _Step, made: Layout, token_file: Path, address: str) -> bool:
     """Run the real `rexec` once, show it, and return whether it ended as it must."""
     say.out(f"\n# {step.shows}\n$ rexec {address} {shlex.join(step.command)}")
     trust = ["--ca", str(made.authority), "--token-file", str(token_file)]
-    done = subprocess.run(
-        [sys.executable, "-I", "-m", "rexecd.cli.rexec", *trust, address, *step.command],
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.STDOUT,
-        check=False,
-        timeout=_CALL_TIME,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-m", "rexecd.cli.rexec", *trust, address, *step.command],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            check=False,
+            timeout=_CALL_TIME,
+        )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"no answer in {_CALL_TIME:g}s") from None
     say.out(f"[exit status {done.returncode}]")
     return done.returncode == step.status
 

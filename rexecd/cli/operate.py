@@ -1,18 +1,21 @@
 """The operator's verbs on a service: check, token, audit, reload, status."""
 
 import argparse
+import contextlib
 import json
+import select
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from rexecd.audit.search import read, render, verify
+from rexecd.audit.trail import load_chain
 from rexecd.cli import say
 from rexecd.cli.init import VERIFICATION_KEY
 from rexecd.cli.monitor import opened_service
 from rexecd.errors import ConfigError, Unavailable
-from rexecd.files import RESTORE, read_file
+from rexecd.files import check_directory, read_file
 from rexecd.identity.certificates import expires, pin
 from rexecd.identity.store import Store
 from rexecd.monitor import admin
@@ -27,12 +30,12 @@ _ANSWER_TIME: Final = 10.0
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """Report every fault of settings, policy, certificate and key at once; 1 if there is any."""
+    """Report the faults of the settings or else every fault of policy, certificate and state; 1 if any."""
     settings = load_settings(arguments.config)
     faults: list[str] = []
     findings = [
         found
-        for part in (_check_policy, _check_certificate, _check_trail_key)
+        for part in (_check_policy, _check_certificate, _check_state)
         if (found := _collect(part, settings, faults))
     ]
     for fault in faults:
@@ -66,9 +69,11 @@ def _check_certificate(settings: Settings) -> str:
     return f"{settings.certificate}: good until {end:%Y-%m-%d}, --pin sha256:{pin(certificate)}"
 
 
-def _check_trail_key(settings: Settings) -> str:
-    read_file(settings.trail_key, secret=True, hint=RESTORE)
-    return f"{settings.trail_key}: good"
+def _check_state(settings: Settings) -> str:
+    for directory in (settings.state, settings.audit.parent):
+        check_directory(directory)
+    chain = load_chain(settings.trail_key)
+    return f"{settings.trail_key}: good, at record {chain.sequence}"
 
 
 def token_create(arguments: argparse.Namespace) -> int:
@@ -159,6 +164,8 @@ def _ask(settings: Settings, question: seam.Message) -> dict[str, Any]:
         raise Unavailable(f"rexecd does not run here ({error}): start it, or check --config") from None
     try:
         channel.send(question)
+        if not select.select([channel], [], [], _ANSWER_TIME)[0]:
+            raise Unavailable(f"the monitor does not answer in {_ANSWER_TIME:g}s")
         answer = channel.receive()
     finally:
         channel.close()
@@ -181,11 +188,12 @@ def _change(
     Who holds the lock of the state directory is the one writer of the trail.
     """
     settings = load_settings(arguments.config)
-    try:
-        with opened_service(settings, policy) as service:
-            return change(service)
-    except Unavailable:
-        return _ask(settings, question)
+    with contextlib.ExitStack() as stack:
+        try:
+            service = stack.enter_context(opened_service(settings, policy))
+        except Unavailable:  # somebody else holds the lock
+            return _ask(settings, question)
+        return change(service)
 
 
 def audit_show(arguments: argparse.Namespace) -> int:

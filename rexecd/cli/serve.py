@@ -99,12 +99,15 @@ def serve(arguments: argparse.Namespace) -> int:
     patience = settings.stop_time + _STOP_MARGIN
     signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD])
     with contextlib.ExitStack() as stack:
-        stack.callback(_sweep)
+        stack.callback(_sweep, _children())
         monitor = _start(stack, patience, "monitor", *config)
         if not monitor.ready_line():
             return _failed(monitor)
         gateway = _start(stack, patience, "gateway", *config, *listen)
-        monitor.tell(f"{gateway.process.pid}\n")
+        try:
+            monitor.tell(f"{gateway.process.pid}\n")
+        except BrokenPipeError:
+            return _failed(monitor)
         ready = gateway.ready_line()
         if not ready:
             return _failed(gateway)
@@ -129,13 +132,14 @@ def _attend(signals: Signals, gateway: Child, monitor: Child) -> int:
             _collect(pid)  # what a command left outside its group is ours when its parent has died
 
 
-def _sweep() -> None:
+def _sweep(others: set[int]) -> None:
     """End what commands left behind, when both processes are gone: also after a monitor's sudden death.
 
-    What changed its user may be beyond our reach, so this is given up after a while.
+    `others` were our children before (a container's entry point that became `serve`). What changed its
+    user may be beyond our reach, so this is given up after a while.
     """
     deadline = time.monotonic() + _SWEEP_TIME
-    while (orphans := _children()) and time.monotonic() < deadline:
+    while (orphans := _children() - others) and time.monotonic() < deadline:
         for pid in orphans:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

@@ -153,9 +153,11 @@ class Relay:
         if not self._in:
             if events & (self._stream.interest | HANG_UP) or self._stream.pending():
                 data = self._stream.read()
-                if data is not None:
-                    if not data:
-                        raise ConnectionLost
+                stuck = data is None and self._stream.interest == select.POLLOUT
+                # Half gone, and what it wants answered it does not read: it would only be polled for.
+                if data == b"" or (stuck and events & HANG_UP):
+                    raise ConnectionLost
+                if data:
                     self._connection.receive(data)
             self._take_messages()
         elif events & HANG_UP:

@@ -66,22 +66,36 @@ class Reporter:
                     batch.append(self._shed)
                     self._shed, summed = None, time.monotonic()
                 finished = self._stopping
-            for report in batch:
-                self._send(report)
+            for index, report in enumerate(batch):
+                if not self._send(report) and not finished:
+                    self._keep(batch[index:])
+                    break
             if finished:
                 self._close()
                 return
 
-    def _send(self, report: seam.Report) -> None:
+    def _keep(self, unsent: list[seam.Report]) -> None:
+        """Hold what could not be sent until a monitor is there again; look a second later."""
+        with self._changed:
+            for report in reversed(unsent):
+                if report.trouble is seam.Trouble.SHED:
+                    count = self._shed.count if self._shed else 0
+                    self._shed = report._replace(count=report.count + count)
+                else:
+                    self._queue.appendleft(report)
+            self._changed.wait_for(lambda: self._stopping, _SUMMED_FOR)
+
+    def _send(self, report: seam.Report) -> bool:
         """Send one report over the open channel, or a new one if the monitor was restarted."""
         for _ in range(2):
             try:
                 if self._channel is None:
                     self._channel = connect(self._path, seam.SEAM, timeout=_SEND_TIMEOUT)
                 self._channel.send(report)
-                return
+                return True
             except Unavailable:
                 self._close()
+        return False
 
     def _close(self) -> None:
         if self._channel is not None:

@@ -15,7 +15,7 @@ from rexecd.seam.messages import Trouble
 from rexecd.serving import BoundedThreadingServer, Stop
 from rexecd.settings import Settings
 
-#: Descriptors of one connection at most: socket, channel, three pipes, one for polling;
+#: Descriptors of one connection at most: socket, channel, three pipes, one spare;
 #: and of the process itself.
 DESCRIPTORS_EACH = 6
 DESCRIPTORS_ELSE = 64

@@ -82,6 +82,8 @@ class Session:
         try:
             self._converse(deadline)
         finally:
+            with self._around.grace.until(time.monotonic(), self._stream.fileno()):
+                self._stream.farewell()
             self._stream.close()
 
     def _handshake(self, deadline: float) -> bool:
@@ -159,7 +161,7 @@ class Session:
         deadline = time.monotonic() + settings.monitor_wait
         while True:
             try:
-                return connect(settings.seam_socket, seam.SEAM, timeout=settings.write_timeout)
+                return connect(settings.seam_socket, seam.SEAM, timeout=settings.monitor_wait)
             except Unavailable:
                 if time.monotonic() >= deadline:
                     raise
@@ -293,7 +295,7 @@ class Session:
         """Say why the session ends, if that can still be said."""
         with contextlib.suppress(OSError, DeadlinePassed):
             data = self._connection.close_with(wire.Closed(code, text))
-            self._stream.put_all(data, time.monotonic() + _LAST_WORDS)
+            self._stream.put_all(data, time.monotonic() + _LAST_WORDS, hear_stop=False)
 
     def _report(self, trouble: seam.Trouble, why: str) -> None:
         self._around.reporter.report(trouble, self._address, self._port, why)

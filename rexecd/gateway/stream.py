@@ -123,21 +123,23 @@ class Stream:
             return 0
         try:
             sent = self._tls.send(self._unsent)
-        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+        except ssl.SSLWantWriteError:
             return 0
+        # A write that wants to read first waits for the rest of half a handshake message. Nobody
+        # honest sends those in halves: the error, an OSError, is the end.
         self._unsent = self._unsent[sent:]
         return sent
 
-    def put_all(self, data: bytes, deadline: float) -> None:
-        """Send everything behind what still waits; raise OSError or DeadlinePassed."""
-        self._flush_all(deadline)
+    def put_all(self, data: bytes, deadline: float, *, hear_stop: bool = True) -> None:
+        """Send everything behind what still waits; raise OSError, DeadlinePassed or Stopping."""
+        self._flush_all(deadline, hear_stop=hear_stop)
         self.put(data)
-        self._flush_all(deadline)
+        self._flush_all(deadline, hear_stop=hear_stop)
 
-    def _flush_all(self, deadline: float) -> None:
+    def _flush_all(self, deadline: float, *, hear_stop: bool) -> None:
         while self._unsent:
             if not self.flush():
-                self.wait(select.POLLOUT, deadline, hear_stop=False)
+                self.wait(select.POLLOUT, deadline, hear_stop=hear_stop)
 
     def wait(self, events: int, deadline: float, *, hear_stop: bool = True) -> None:
         """Wait until the socket is ready; raise DeadlinePassed or Stopping.
@@ -157,10 +159,17 @@ class Stream:
         if any(descriptor == self._stop.fileno() for descriptor, _ in ready):
             raise Stopping
 
-    def close(self) -> None:
-        """Say close_notify, give the last words a moment to arrive, and close."""
+    def farewell(self) -> None:
+        """Say close_notify.
+
+        OpenSSL reads on for the peer's while it is at it, for as long as something comes: somebody
+        has to look after the time (grace.py).
+        """
         with contextlib.suppress(OSError, ValueError):
             self._tls.unwrap()
+
+    def close(self) -> None:
+        """Give the last words a moment to arrive, and close."""
         with contextlib.suppress(OSError), socket.socket(fileno=self._tls.detach()) as plain:
             plain.shutdown(socket.SHUT_WR)
             self._linger(plain)

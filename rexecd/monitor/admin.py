@@ -11,7 +11,6 @@ from typing import Final
 
 from rexecd.errors import ConfigError, RemoteProtocolError, TrailError, Unavailable
 from rexecd.identity.tokens import TokenRecord, mint
-from rexecd.limits import MAX_TEXT
 from rexecd.monitor.service import Service
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel
@@ -65,7 +64,8 @@ class AdminSession:
         try:
             return seam.Answer(good=True, body=json.dumps(self._do(message)))
         except (ConfigError, TrailError, Unavailable) as error:
-            return seam.Answer(good=False, body=str(error)[:MAX_TEXT])
+            whole = str(error).encode()
+            return seam.Answer(good=False, body=whole[: seam.MAX_ANSWER].decode(errors="ignore"))
 
     def _do(self, message: seam.Message) -> dict[str, object]:
         match message:

@@ -29,6 +29,7 @@ from rexecd.wire import messages as wire
 from rexecd.wire.messages import Ending
 
 _UNRECORDED: Final = "the audit trail cannot be written; try later"
+_STOPPING: Final = "the service is stopping; try later"
 _TROUBLES: Final = {
     seam.Trouble.TLS_FAILED: Action.TLS_FAILED,
     seam.Trouble.UNAUTHENTICATED: Action.AUTH_REFUSED,
@@ -255,6 +256,7 @@ class MonitorSession:
     def _hear(self, execution: Execution, ready: set[int]) -> Exception | None:
         """Take what the gateway says of a running command; return why the session is over, if it is."""
         if self._service.stop.fileno() in ready:
+            self._close(Code.UNAVAILABLE, _STOPPING)
             return SessionOver("service stopped")
         if self._channel.fileno() not in ready:
             return None
@@ -317,7 +319,7 @@ class MonitorSession:
         poller.register(self._service.stop, select.POLLIN)
         ready = {number for number, _ in poller.poll()}
         if self._service.stop.fileno() in ready:
-            self._close(Code.UNAVAILABLE, "the service is stopping; try later")
+            self._close(Code.UNAVAILABLE, _STOPPING)
             raise SessionOver("service stopped")
         message = self._channel.receive()
         if message is None:

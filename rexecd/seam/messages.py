@@ -191,11 +191,14 @@ class Status(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """To the operator: a JSON text if `good`, else one line of what is wrong."""
+    """To the operator: a JSON text if `good`, else what is wrong, one line each."""
 
     good: bool
     body: str
 
+
+#: Longest answer; the longest packet holds it.
+MAX_ANSWER: Final = limits.MAX_PACKET - 1024
 
 #: The operator's own door: every question is open at any time, one answer each.
 ADMIN: Final = Catalogue(
@@ -203,5 +206,5 @@ ADMIN: Final = Catalogue(
     Row(2, RevokeToken, (Text(limits.MAX_NAME),)),
     Row(3, Reload),
     Row(4, Status),
-    Row(128, Answer, (FLAG, Text(limits.MAX_PACKET - 1024))),
+    Row(128, Answer, (FLAG, Text(MAX_ANSWER))),
 )

@@ -42,6 +42,18 @@ def test_check_reports_every_fault_of_all_files_at_once(own_daemon: Daemon) -> N
         assert [line for line in lines if place in line and what in line], (place, what, done.stderr)
 
 
+def test_check_knows_a_state_that_cannot_start(own_daemon: Daemon) -> None:
+    """A damaged key, a directory that others can write to."""
+    own_daemon.settings.trail_key.write_text("junk")
+    damaged = own_daemon.rexecd("check")
+    own_daemon.settings.state.chmod(0o777)
+    exposed = own_daemon.rexecd("check")
+
+    assert (1, 1) == (damaged.returncode, exposed.returncode)
+    assert "trail.key: damaged" in damaged.stderr
+    assert "state: writable by group or others" in exposed.stderr
+
+
 def test_check_of_what_init_makes_is_good(tmp_path: Path) -> None:
     """The shipped files need no change to start."""
     program = [sys.executable, "-I", "-m", "rexecd"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rexecd.cli import operate, rexecd
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import connect
 from rexecd.wire import messages as wire
@@ -121,6 +122,24 @@ def test_serve_notices_when_either_process_dies_and_says_so(own_daemon: Daemon, 
     assert not any(map(is_alive, pids.values()))
 
 
+def test_serve_leaves_alone_what_was_there_before_it(own_daemon: Daemon) -> None:
+    """`sh -c 'helper & exec rexecd serve'` is a usual entry point of a container."""
+    line = ["-I", "-m", "rexecd", "serve", "--config", str(own_daemon.made.config)]
+    script = '/bin/sleep 60 & echo $!; exec "$0" "$@"'
+    with subprocess.Popen(
+        ["/bin/sh", "-c", script, sys.executable, *line], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        helper = int(process.stdout.readline())
+        assert process.stdout.readline().startswith("rexecd: ready on")
+        process.terminate()
+        process.wait(PATIENCE)
+        survived = is_alive(helper)
+        os.kill(helper, signal.SIGKILL)
+
+    assert survived
+
+
 def test_killing_serve_itself_ends_both_processes(own_daemon: Daemon) -> None:
     """Their lifelines end with it."""
     own_daemon.start()
@@ -153,6 +172,23 @@ def _sessions_of(daemon: Daemon, pids: list[int]) -> list[int]:
     assert daemon.process
     known = {daemon.monitor_pid, daemon.gateway_pid, *pids}
     return [pid for pid in children(daemon.process.pid) if pid not in known]
+
+
+def test_an_operator_is_not_held_by_a_hung_monitor(
+    own_daemon: Daemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line after a while, and 1."""
+    own_daemon.start()
+    monitor = own_daemon.monitor_pid
+    monkeypatch.setattr(operate, "_ANSWER_TIME", 0.2)
+    os.kill(monitor, signal.SIGSTOP)
+    try:
+        status = rexecd.main(["status", "--config", str(own_daemon.made.config)])
+    finally:
+        os.kill(monitor, signal.SIGCONT)
+
+    assert 1 == status
+    assert "the monitor does not answer in 0.2s" in capsys.readouterr().err
 
 
 def test_a_hung_monitor_does_not_hold_the_places_of_callers_who_left(own_daemon: Daemon) -> None:

@@ -63,7 +63,21 @@ def test_addresses(text: str, expected: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "1", "::1:1", "x:", "x:y", "x:-1", "x:65536", "x:\N{ARABIC-INDIC DIGIT ONE}"]
+    "text",
+    [
+        "",
+        "x",
+        "1",
+        "::1:1",
+        "x:",
+        "x:y",
+        "x:-1",
+        "x:65536",
+        "\xfc:1",
+        "x" * 254 + ":1",
+        "\udcff:1",
+        "x:\N{ARABIC-INDIC DIGIT ONE}",
+    ],
 )
 def test_what_is_no_address_says_what_one_is(text: str) -> None:
     """With an example."""

@@ -71,6 +71,20 @@ def test_a_full_queue_counts_instead_of_growing(
     ]
 
 
+def test_reports_wait_for_a_monitor_that_is_away(tmp_path: Path) -> None:
+    """Nothing is lost, and what is summed up stays summed up."""
+    reporter = Reporter(tmp_path / "seam.sock")
+    reporter.start()
+    for trouble in (Trouble.TLS_FAILED, Trouble.SHED, Trouble.SHED):
+        reporter.report(trouble, "192.0.2.1", 1, "early")
+    late = _Monitor(tmp_path / "seam.sock")
+    taken = late.take(2)
+    late.close()
+    reporter.stop(5)
+
+    assert [(Trouble.TLS_FAILED, 1), (Trouble.SHED, 2)] == [(one.trouble, one.count) for one in taken]
+
+
 def test_a_monitor_that_is_away_blocks_nobody(tmp_path: Path) -> None:
     """Reports to nobody are dropped, and a stop is quick."""
     reporter = Reporter(tmp_path / "seam.sock")

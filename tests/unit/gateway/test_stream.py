@@ -18,6 +18,7 @@ class _Tls:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self.wants: type[ssl.SSLError] = ssl.SSLWantReadError
+        self.refuses: type[ssl.SSLError] = ssl.SSLWantWriteError
         self.room = 0
         self.sent = b""
 
@@ -32,7 +33,7 @@ class _Tls:
     def send(self, data: memoryview) -> int:
         """Take as much as there is room for."""
         if not self.room:
-            raise ssl.SSLWantWriteError
+            raise self.refuses
         taken = bytes(data[: self.room])
         self.sent += taken
         self.room -= len(taken)
@@ -112,6 +113,14 @@ def test_what_does_not_fit_is_kept_in_order(stream: Stream, tls: _Tls) -> None:
     tls.room = 9
     stream.put_all(b"ij", time.monotonic() + 10)
     assert [False, b"abcdefghij"] == [stream.unsent, tls.sent]
+
+
+def test_a_write_that_waits_for_half_a_message_is_the_end(stream: Stream, tls: _Tls) -> None:
+    """It would be polled for room, which is always there."""
+    tls.refuses = ssl.SSLWantReadError
+
+    with pytest.raises(ssl.SSLWantReadError):
+        stream.put(b"x")
 
 
 def test_a_peer_that_reads_nothing_cannot_hold_the_last_word_for_ever(stream: Stream) -> None:
