@@ -57,6 +57,19 @@ def test_every_link_between_documents_leads_somewhere() -> None:
     assert [] == broken
 
 
+def test_every_test_that_a_document_names_exists() -> None:
+    """THREATS.md says which test shows an answer; an ellipsis stands for the rest of a name."""
+    tests = "\n".join(path.read_text() for path in ROOT.glob("tests/**/test_*.py"))
+    named = {
+        name
+        for path in ROOT.glob("docs/**/*.md")
+        for name in re.findall(r"`(test_\w+)(?:…)?`", path.read_text())
+    }
+
+    assert len(named) > 20
+    assert [] == sorted(name for name in named if f"def {name}" not in tests)
+
+
 def _console(text: str) -> list[list[str]]:
     """Return the `$` lines of the README's console blocks, block by block."""
     blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)

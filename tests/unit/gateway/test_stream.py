@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rexecd.gateway.stream import DeadlinePassed, Stopping, Stream
+from rexecd.gateway.stream import _SOCKET_OPTIONS, DeadlinePassed, Stopping, Stream
 from rexecd.serving import Stop
 
 
@@ -121,6 +121,29 @@ def test_a_write_that_waits_for_half_a_message_is_the_end(stream: Stream, tls: _
 
     with pytest.raises(ssl.SSLWantReadError):
         stream.put(b"x")
+
+
+def test_a_stop_ends_a_write_but_not_the_last_word(stream: Stream, stop: Stop) -> None:
+    """A caller that reads nothing holds up no stop; its reason may still take a moment."""
+    stop.set()
+
+    with pytest.raises(Stopping):
+        stream.put_all(b"x", time.monotonic() + 10)
+    with pytest.raises(DeadlinePassed):
+        stream.put_all(b"y", time.monotonic() + 0.02, hear_stop=False)
+
+
+def test_a_peer_that_vanishes_is_asked_for_by_the_kernel(stop: Stop) -> None:
+    """Keepalive is on, and a frame leaves at once."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        caller = socket.create_connection(listener.getsockname())
+        raw, _ = listener.accept()
+        made = Stream(raw, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), stop)
+        options = [made._tls.getsockopt(level, option) for level, option, _ in _SOCKET_OPTIONS]
+        made.abort()
+        caller.close()
+
+    assert [value for _, _, value in _SOCKET_OPTIONS] == options
 
 
 def test_a_peer_that_reads_nothing_cannot_hold_the_last_word_for_ever(stream: Stream) -> None:
