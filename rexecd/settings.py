@@ -4,17 +4,18 @@ Both processes read this file; the gateway needs nothing else but its certificat
 """
 
 import os
-from collections.abc import Callable
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from rexecd import yamltext
 from rexecd.errors import ConfigError
 from rexecd.files import read_text
+from rexecd.forms import Duration, Integer, Key, Own, Schema, Table, Text, quote, written
 from rexecd.limits import MAX_TEXT
 from rexecd.wire.transport import PORT
-from rexecd.yamltext import Faults, Keys, Node
+from rexecd.yamltext import Faults, Node
 
 _LAST_PORT: Final = 65535
 #: Of a name (RFC 1035, 2.3.4).
@@ -25,7 +26,10 @@ _LONGEST_SOCKET_PATH: Final = 107
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The effective settings. Durations are seconds; paths are absolute."""
+    """The effective settings. Durations are seconds; paths are absolute.
+
+    Every field but `source` is a key of `SETTINGS`.
+    """
 
     source: Path
     listen: tuple[str, int]
@@ -69,13 +73,6 @@ class Settings:
         return self.state / "trail.key"
 
 
-class _Setting(NamedTuple):
-    """How one setting is read (as the file's directory wants it) and what it is without a word."""
-
-    read: Callable[[Node, Faults], Any]
-    default: Any
-
-
 def _listen(node: Node, faults: Faults) -> tuple[str, int] | None:
     text = yamltext.text(node, faults)
     if text is None:
@@ -87,41 +84,86 @@ def _listen(node: Node, faults: Faults) -> tuple[str, int] | None:
         return None
 
 
-def _banner(node: Node, faults: Faults) -> str | None:
-    text = yamltext.text(node, faults)
-    if text is not None and len(text.encode()) > MAX_TEXT:
-        faults.add(node.place, f"a banner has at most {MAX_TEXT} bytes")
-        return None
-    return text
+def _listen_schema() -> Schema:
+    return {"type": "string", "pattern": ":[0-9]+$"}
 
 
-def _duration(least: float, most: float) -> Callable[[Node, Faults], float | None]:
-    return lambda node, faults: yamltext.duration(node, faults, least=least, most=most)
+def _banner(text: str) -> str | None:
+    return f"a banner has at most {MAX_TEXT} bytes" if len(text.encode()) > MAX_TEXT else None
 
 
-def _integer(least: int, most: int) -> Callable[[Node, Faults], int | None]:
-    return lambda node, faults: yamltext.integer(node, faults, least=least, most=most)
+_PATH: Final = Text("a path")
+_LISTEN: Final = Own("ADDR:PORT, [V6]:PORT or :PORT", _listen, _listen_schema)
+#: Zero never means "unlimited": the least of each is a number that works (ATTACKS AUT-08).
+_TIME: Final = Duration(0.05, 3600.0)
 
-
-_HOUR: Final = 3600.0
-_TABLE: Final[dict[str, _Setting]] = {
-    "listen": _Setting(_listen, ("", PORT)),
-    "certificate": _Setting(yamltext.text, "certs/server.pem"),
-    "key": _Setting(yamltext.text, "certs/server.key"),
-    "policy": _Setting(yamltext.text, "policy.yaml"),
-    "state": _Setting(yamltext.text, "state"),
-    "audit": _Setting(yamltext.text, "audit/audit.jsonl"),
-    "run": _Setting(yamltext.text, "run"),
-    "banner": _Setting(_banner, ""),
-    # Zero never means "unlimited": the least of each is a number that works (ATTACKS AUT-08).
-    "max_connections": _Setting(_integer(1, 100_000), 512),
-    "grace_time": _Setting(_duration(0.05, _HOUR), 10.0),
-    "write_timeout": _Setting(_duration(0.05, _HOUR), 60.0),
-    "monitor_wait": _Setting(_duration(0.05, _HOUR), 5.0),
-    "kill_grace": _Setting(_duration(0.05, _HOUR), 5.0),
-    "stop_time": _Setting(_duration(0.05, _HOUR), 15.0),
-}
-_PATHS: Final = ("certificate", "key", "policy", "state", "audit", "run")
+SETTINGS: Final = Table(
+    {
+        "version": Key(Integer(1, 1), "The version of this file's language.", required=True),
+        "listen": Key(
+            _LISTEN,
+            'Where callers connect. ":7512" is every address, IPv6 and IPv4. Port 0 takes a free one; the '
+            "daemon says which when it is ready.",
+            default=("", PORT),
+            shown=f'":{PORT}"',
+        ),
+        "certificate": Key(_PATH, "The server's certificate.", default="certs/server.pem"),
+        "key": Key(_PATH, "Its key. It must not be readable by others.", default="certs/server.key"),
+        "policy": Key(_PATH, "Who may run what.", default="policy.yaml"),
+        "state": Key(
+            _PATH,
+            "The directory of tokens (only their digests), the trail's sealing key, and a lock. Nobody else "
+            "writes here.",
+            default="state",
+        ),
+        "audit": Key(
+            _PATH,
+            "The audit trail: one JSON object a line, sealed. If it cannot be written, nothing runs.",
+            default="audit/audit.jsonl",
+        ),
+        "run": Key(
+            _PATH,
+            "The directory of the sockets between the two processes, and of the operator's own.",
+            default="run",
+        ),
+        "banner": Key(
+            Text("a text of at most 4096 bytes", check=_banner),
+            "Greeting of the interactive session, shown after the token was accepted.",
+            default="",
+        ),
+        "max_connections": Key(
+            Integer(1, 100_000),
+            "Most connections at a time; further ones are closed at once.",
+            default=512,
+        ),
+        "grace_time": Key(
+            _TIME,
+            "A stranger has this long for everything before its token: handshake included, in all.",
+            default=10.0,
+        ),
+        "write_timeout": Key(
+            _TIME,
+            "A caller that takes no byte of output for this long is cut off, and its command ended.",
+            default=60.0,
+        ),
+        "monitor_wait": Key(
+            _TIME, "How long a new caller waits for a monitor that is being restarted.", default=5.0
+        ),
+        "kill_grace": Key(
+            _TIME, "Between TERM and KILL, when a command's time or its connection is over.", default=5.0
+        ),
+        "stop_time": Key(
+            _TIME,
+            "How long a stop waits for sessions to end. It has to be longer than kill_grace.",
+            default=15.0,
+        ),
+    },
+    "The daemon's settings. Every key but version may be left out. Relative paths start at the directory "
+    "of the file.",
+)
+_PATHS: Final = tuple(name for name, key in SETTINGS.keys.items() if key.form is _PATH)
+#: Columns of a comment.
+_WIDTH: Final = 98
 
 
 def address(text: str) -> tuple[str, int]:
@@ -150,17 +192,11 @@ def load_settings(path: Path) -> Settings:
 def parse_settings(text: str, path: Path) -> Settings:
     """Return the settings in `text`, a file at `path`; raise ConfigError with every fault."""
     faults = Faults()
-    root = yamltext.keyed(
-        yamltext.parse(text, str(path), faults), faults, keys=Keys(("version", *_TABLE), ("version",))
-    )
-    values: dict[str, Any] = {name: setting.default for name, setting in _TABLE.items()}
-    if root is not None:
-        for name, node in root.entries.items():
-            if name == "version":
-                yamltext.integer(node, faults, least=1, most=1)
-            elif name in _TABLE:
-                values[name] = _TABLE[name].read(node, faults)
+    entries = SETTINGS.read(yamltext.parse(text, str(path), faults), faults)
     faults.check()
+    if entries is None:  # only where a fault was found; kept so that nothing else can follow
+        raise RuntimeError("settings without faults were not read")
+    values: dict[str, Any] = {name: entries.get(name) for name in SETTINGS.keys if name != "version"}
     base = path.absolute().parent
     for name in _PATHS:
         values[name] = base / values[name]
@@ -170,3 +206,24 @@ def parse_settings(text: str, path: Path) -> Settings:
     if len(os.fsencode(settings.admin_socket)) > _LONGEST_SOCKET_PATH:
         raise ConfigError(f"{path}: run: {settings.run} is too long for a Unix socket: choose a shorter path")
     return settings
+
+
+def show_settings(settings: Settings) -> str:
+    """Return the settings as YAML with comments; read again as the same file, they are equal."""
+    lines = [
+        "---",
+        f"# The settings in effect of {quote(str(settings.source))}, with absolute paths.",
+        "version: 1",
+    ]
+    for name, key in SETTINGS.keys.items():
+        if name != "version":
+            comment = textwrap.wrap(key.about, _WIDTH, initial_indent="# ", subsequent_indent="# ")
+            lines += ["", *comment, f"{name}: {_written(key, getattr(settings, name))}"]
+    return "\n".join([*lines, "..."])
+
+
+def _written(key: Key, value: Any) -> str:  # noqa: ANN401 - each setting has its own type
+    if key.form is not _LISTEN:
+        return written(key.form, value)
+    host, port = value
+    return quote(f"[{host}]:{port}" if ":" in host or host.startswith("[") else f"{host}:{port}")

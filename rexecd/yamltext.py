@@ -8,17 +8,18 @@ Rule 3: faults are collected; a reader that finds one adds it and returns None, 
 `Faults.check()` raises them all in the end. A `Broken` node has been complained about already.
 """
 
+import contextlib
 import difflib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import yaml
-
-from rexecd.errors import ConfigError
+from rexecd import yamlevents
+from rexecd.errors import ConfigError, Fault
 from rexecd.limits import MAX_CONFIG, MAX_DEPTH
+from rexecd.yamlevents import Event, Kind, Unreadable
 
 
 class Place(NamedTuple):
@@ -42,11 +43,18 @@ class Faults:
         """Remember one fault; the same one twice counts once."""
         self._found[place, message] = None
 
+    def __len__(self) -> int:
+        return len(self._found)
+
     def check(self) -> None:
         """Raise ConfigError with every fault in order of place, if there is any."""
         if self._found:
-            lines = sorted(self._found, key=lambda fault: fault[0])
-            raise ConfigError(*(f"{place}: {message}" for place, message in lines))
+            found = tuple(Fault(place, message) for place, message in self.in_order())
+            raise ConfigError(*(f"{place}: {message}" for place, message in found), found=found)
+
+    def in_order(self) -> list[tuple[Place, str]]:
+        """Return every fault in order of place."""
+        return sorted(self._found, key=lambda fault: fault[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +93,20 @@ class Broken:
 
 Node = Scalar | Sequence | Mapping | Broken
 
-TEXT: Final = "a text"
-NOTHING: Final = "nothing"
-_MERGE: Final = "a merge key"
-_TAGS: Final = {
-    "tag:yaml.org,2002:str": TEXT,
-    "tag:yaml.org,2002:null": NOTHING,
-    "tag:yaml.org,2002:bool": "a boolean",
-    "tag:yaml.org,2002:int": "an integer",
-    "tag:yaml.org,2002:float": "a floating-point number",
-    "tag:yaml.org,2002:timestamp": "a date",
-    "tag:yaml.org,2002:merge": _MERGE,
-}
+TEXT: Final = yamlevents.TEXT
+NOTHING: Final = yamlevents.NOTHING
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)")
 #: More digits than any bound has; `int` is never given thousands of them.
 _DIGITS: Final = 20
 #: Characters of a value that stand in a message.
 _SHOWN: Final = 64
 _MEASURE: Final = re.compile(r"(0|[1-9][0-9]{0,11})([A-Za-z]+)")
-_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_MILLISECONDS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _BYTES: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 #: No program, file name or message can carry these.
 _UNUSABLE: Final = re.compile("[\0\ud800-\udfff]")
+_END: Final = re.compile(r"\.\.\.(?:[ \t]+#.*|\s*)")
+_CUT: Final = "the file begins with '---' and has no '...' at its end: it may have been cut short"
 
 
 def shown(text: str) -> str:
@@ -120,14 +120,6 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-class _Unreadable(Exception):
-    """Nothing sensible can be read behind this place."""
-
-    def __init__(self, place: Place, message: str) -> None:
-        super().__init__(message)
-        self.place = place
-
-
 def parse(text: str, source: str, faults: Faults) -> Node:
     """Return the one document in `text`; what is wrong with it goes into `faults`.
 
@@ -137,105 +129,94 @@ def parse(text: str, source: str, faults: Faults) -> Node:
     if len(text.encode(errors="surrogatepass")) > MAX_CONFIG:
         faults.add(start, f"larger than {MAX_CONFIG} bytes")
         return Broken(start)
+    if yamlevents.is_quick(text):
+        found = Faults()
+        with contextlib.suppress(Unreadable):
+            node = _Builder(yamlevents.quick_events(text), text, source, found).document()
+            if not found:
+                return node
     try:
-        return _Builder(text, source, faults).document()
-    except _Unreadable as error:
-        faults.add(error.place, str(error))
-        return Broken(error.place)
+        return _Builder(yamlevents.events(text), text, source, faults).document()
+    except Unreadable as error:
+        place = Place(source, error.line, error.column)
+        faults.add(place, str(error))
+        return Broken(place)
+
+
+def is_closed(text: str) -> bool:
+    """Return whether the end of a readable file is marked with `...`: then a part of it is none."""
+    lines = (line for line in reversed(text.split("\n")) if line.strip() and not line.startswith("#"))
+    return _END.fullmatch(next(lines, "")) is not None
 
 
 class _Builder:
     """Turn the events of one text into nodes."""
 
-    def __init__(self, text: str, source: str, faults: Faults) -> None:
+    def __init__(self, events: Iterator[Event], text: str, source: str, faults: Faults) -> None:
+        self._events = events
         self._text = text
         self._source = source
         self._faults = faults
-        try:
-            self._loader = yaml.SafeLoader(text)
-        except yaml.reader.ReaderError as error:
-            at = error.position
-            raise _Unreadable(self._offset(at), f"control character {text[at]!r}; remove it") from None
 
-    def _offset(self, index: int) -> Place:
-        before = self._text[:index]
-        return Place(self._source, before.count("\n") + 1, index - before.rfind("\n"))
-
-    def _place(self, mark: Any) -> Place:  # noqa: ANN401 - PyYAML's marks are untyped
-        return Place(self._source, mark.line + 1, mark.column + 1)
-
-    def _next(self) -> Any:  # noqa: ANN401 - PyYAML's events are untyped
-        try:
-            return self._loader.get_event()  # type: ignore[no-untyped-call]
-        except yaml.MarkedYAMLError as error:
-            raise self._syntax(error) from None
-        except (ValueError, OverflowError):
-            # PyYAML lets "\UFFFFFFFF" and absurd version numbers reach chr() and int().
-            raise _Unreadable(self._place(self._loader.get_mark()), "a number out of range") from None
-
-    def _syntax(self, error: yaml.MarkedYAMLError) -> _Unreadable:
-        mark: Any = error.problem_mark or error.context_mark or self._loader.get_mark()
-        place, index = self._place(mark), mark.index
-        if self._text[self._text.rfind("\n", 0, index) + 1 :].lstrip(" ").startswith("\t"):
-            return _Unreadable(place, "a tab in the indentation; use spaces")
-        words = [part for part in (error.context, error.problem) if part]
-        return _Unreadable(place, "not valid YAML: " + ": ".join(words))
+    def _place(self, event: Event) -> Place:
+        return Place(self._source, event.line, event.column)
 
     def document(self) -> Node:
-        """Return the only document; raise _Unreadable."""
-        self._next()  # the start of the stream
-        event = self._next()
-        if isinstance(event, yaml.StreamEndEvent):
-            raise _Unreadable(Place(self._source, 1, 1), "the file is empty")
-        if event.version or event.tags:
-            self._faults.add(self._place(event.start_mark), "a directive; remove the '%' line")
-        root = self._node(self._next(), depth=1)
-        _, event = self._next(), self._next()  # the end of the document, and what follows
-        if not isinstance(event, yaml.StreamEndEvent):
-            raise _Unreadable(self._place(event.start_mark), "a second document; only one is read")
+        """Return the only document; raise Unreadable."""
+        start = next(self._events)
+        if start.kind is Kind.STREAM_END:
+            raise Unreadable(1, 1, "the file is empty")
+        if start.directive:
+            self._faults.add(self._place(start), "a directive; remove the '%' line")
+        root = self._node(next(self._events), depth=1)
+        end, after = next(self._events), next(self._events)
+        if after.kind is not Kind.STREAM_END:
+            raise Unreadable(after.line, after.column, "a second document; only one is read")
         if isinstance(root, Scalar) and root.kind == NOTHING:
-            raise _Unreadable(root.place, "the file is empty")
+            raise Unreadable(root.place.line, root.place.column, "the file is empty")
+        if start.marked and not end.marked and not start.directive:  # a '%' line needs the '---'
+            last = self._text.rstrip().count("\n") + 1
+            self._faults.add(Place(self._source, last, 1), _CUT)
         return root
 
-    def _node(self, event: Any, *, depth: int) -> Node:  # noqa: ANN401
-        place = self._place(event.start_mark)
-        if isinstance(event, yaml.AliasEvent):
+    def _node(self, event: Event, *, depth: int) -> Node:
+        place = self._place(event)
+        if event.kind is Kind.ALIAS:
             self._faults.add(place, f"alias '*{event.anchor}' is not supported; write the value out")
             return Broken(place)
         if event.anchor is not None:
             self._faults.add(place, f"anchor '&{event.anchor}' is not supported; remove it")
         if event.tag is not None:
             self._faults.add(place, f"tag {shown(event.tag)} is not supported; remove it")
-        if isinstance(event, yaml.ScalarEvent):
+        if event.kind is Kind.SCALAR:
             return self._scalar(event, place)
         if depth > MAX_DEPTH:
-            raise _Unreadable(place, f"nested deeper than {MAX_DEPTH} levels")
-        if isinstance(event, yaml.SequenceStartEvent):
+            raise Unreadable(event.line, event.column, f"nested deeper than {MAX_DEPTH} levels")
+        if event.kind is Kind.SEQUENCE:
             return self._sequence(place, depth + 1)
         return self._mapping(place, depth + 1)
 
-    def _scalar(self, event: Any, place: Place) -> Node:  # noqa: ANN401
-        if _UNUSABLE.search(event.value):
+    def _scalar(self, event: Event, place: Place) -> Node:
+        if _UNUSABLE.search(event.text):
             self._faults.add(
                 place, "a text with a NUL or half a surrogate pair; no program can be given that"
             )
             return Broken(place)
-        plain = event.style is None
-        tag = self._loader.resolve(yaml.ScalarNode, event.value, (plain, not plain))  # type: ignore[no-untyped-call]
-        return Scalar(event.value, _TAGS.get(tag, "a special word"), plain, place)
+        kind = yamlevents.meaning(event.text) if event.plain else TEXT
+        return Scalar(event.text, kind, event.plain, place)
 
     def _sequence(self, place: Place, depth: int) -> Sequence:
         items = []
-        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+        while (event := next(self._events)).kind is not Kind.SEQUENCE_END:
             items.append(self._node(event, depth=depth))
         return Sequence(tuple(items), place)
 
     def _mapping(self, place: Place, depth: int) -> Mapping:
         entries: dict[str, Node] = {}
         keys: dict[str, Place] = {}
-        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+        while (event := next(self._events)).kind is not Kind.MAPPING_END:
             key = self._node(event, depth=depth)
-            value = self._node(self._next(), depth=depth)
+            value = self._node(next(self._events), depth=depth)
             name = self._key(key)
             if name is None:
                 continue
@@ -247,13 +228,14 @@ class _Builder:
         return Mapping(entries, keys, place)
 
     def _key(self, node: Node) -> str | None:
-        if isinstance(node, Scalar) and node.kind == _MERGE:
+        if isinstance(node, Scalar) and node.kind == yamlevents.MERGE:
             self._faults.add(node.place, "merge key '<<' is not supported; write the entries out")
             return None
         return text(node, self._faults)
 
 
-def _expected(node: Node, what: str, faults: Faults) -> None:
+def expected(node: Node, what: str, faults: Faults) -> None:
+    """Add the fault that something else stands here; a Broken node has been complained about."""
     match node:
         case Broken():
             return
@@ -279,14 +261,14 @@ def text(node: Node, faults: Faults) -> str | None:
             hint = "a text that begins with '{' or holds ': ' has to be quoted"
             faults.add(node.place, f"expected a text, found a mapping; {hint}")
         case _:
-            _expected(node, TEXT, faults)
+            expected(node, TEXT, faults)
     return None
 
 
 def integer(node: Node, faults: Faults, *, least: int, most: int) -> int | None:
     """Return an integer written in plain decimal, within the bounds."""
     if not (isinstance(node, Scalar) and node.plain and _INTEGER.fullmatch(node.text)):
-        _expected(node, "an integer in plain decimal, without quotes", faults)
+        expected(node, "an integer in plain decimal, without quotes", faults)
         return None
     if len(node.text) > _DIGITS or not least <= int(node.text) <= most:
         bounds = f"between {least} and {most}" if least < most else str(least)
@@ -299,7 +281,7 @@ def flag(node: Node, faults: Faults) -> bool | None:
     """Return a truth value: `true` or `false` and no other spelling."""
     if isinstance(node, Scalar) and node.plain and node.text in ("true", "false"):
         return node.text == "true"
-    _expected(node, "true or false", faults)
+    expected(node, "true or false", faults)
     return None
 
 
@@ -314,22 +296,23 @@ def choice(node: Node, faults: Faults, *, options: Collection[str]) -> str | Non
 def duration(node: Node, faults: Faults, *, least: float = 0.001, most: float = 1e9) -> float | None:
     """Return seconds, written with a unit: `250ms`, `30s`, `5m`, `2h`, `1d`."""
     what = "a duration with a unit, such as 250ms, 30s, 5m, 2h or 1d"
-    return _measure(node, faults, units=_SECONDS, what=what, bounds=(least, most))
+    bounds = (round(least * 1000), round(most * 1000))
+    amount = _measure(node, faults, units=_MILLISECONDS, what=what, bounds=bounds)
+    return None if amount is None else amount / 1000
 
 
 def size(node: Node, faults: Faults, *, least: int = 1, most: int = 2**62) -> int | None:
     """Return bytes, written with a unit: `512B`, `64KiB`, `1MiB`, `2GiB`."""
     what = "a size with a unit, such as 512B, 64KiB, 1MiB or 2GiB"
-    amount = _measure(node, faults, units=_BYTES, what=what, bounds=(least, most))
-    return None if amount is None else int(amount)
+    return _measure(node, faults, units=_BYTES, what=what, bounds=(least, most))
 
 
 def _measure(
-    node: Node, faults: Faults, *, units: Map[str, float], what: str, bounds: tuple[float, float]
-) -> float | None:
+    node: Node, faults: Faults, *, units: Map[str, int], what: str, bounds: tuple[int, int]
+) -> int | None:
     found = _MEASURE.fullmatch(node.text) if isinstance(node, Scalar) else None
     if found is None or found[2] not in units:
-        _expected(node, what, faults)
+        expected(node, what, faults)
         return None
     amount = int(found[1]) * units[found[2]]
     if bounds[0] <= amount <= bounds[1]:
@@ -339,19 +322,27 @@ def _measure(
     return None
 
 
-def _spell(amount: float, units: Map[str, float]) -> str:
-    """Return an amount in the largest unit that needs no fraction: 86400.0 as `1d`."""
-    for unit, factor in reversed(list(units.items())):
-        if amount >= factor and (amount / factor).is_integer():
-            return f"{amount / factor:.0f}{unit}"
-    return f"{amount:g}{next(iter(units))}"
+def _spell(amount: int, units: Map[str, int]) -> str:
+    """Return an amount in the largest unit that needs no fraction: 86400000 as `1d`."""
+    fitting = [unit for unit, factor in units.items() if amount >= factor and amount % factor == 0]
+    return f"{amount // units[fitting[-1]]}{fitting[-1]}" if fitting else f"0{next(iter(units))}"
+
+
+def spell_duration(seconds: float) -> str:
+    """Return seconds as `duration` reads them."""
+    return _spell(round(seconds * 1000), _MILLISECONDS)
+
+
+def spell_size(amount: int) -> str:
+    """Return bytes as `size` reads them."""
+    return _spell(amount, _BYTES)
 
 
 def sequence(node: Node, faults: Faults) -> tuple[Node, ...]:
     """Return the items of a list; none of them when it is not one."""
     if isinstance(node, Sequence):
         return node.items
-    _expected(node, "a list", faults)
+    expected(node, "a list", faults)
     return ()
 
 
@@ -372,7 +363,7 @@ def texts(node: Node, faults: Faults, *, unique: bool = False) -> tuple[str, ...
 def mapping(node: Node, faults: Faults) -> Mapping:
     """Return a mapping; an empty one when it is something else."""
     if not isinstance(node, Mapping):
-        _expected(node, "a mapping", faults)
+        expected(node, "a mapping", faults)
     return node if isinstance(node, Mapping) else Mapping({}, {}, node.place)
 
 
@@ -387,7 +378,7 @@ class Keys(NamedTuple):
 def keyed(node: Node, faults: Faults, *, keys: Keys) -> Mapping | None:
     """Return a mapping, its keys checked against the table; None when it is something else."""
     if not isinstance(node, Mapping):
-        _expected(node, "a mapping", faults)
+        expected(node, "a mapping", faults)
         return None
     for name, place in node.keys.items():
         if name in keys.later:

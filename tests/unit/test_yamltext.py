@@ -1,10 +1,13 @@
 """YAML as text and places: what is read, what is refused, and where it says the fault is."""
 
+from pathlib import Path
+from unittest import mock
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rexecd import yamltext
+from rexecd import yamlevents, yamltext
 from rexecd.errors import ConfigError
 from rexecd.limits import MAX_CONFIG, MAX_DEPTH
 from rexecd.yamltext import Broken, Faults, Keys, Mapping, Node, Place, Scalar, Sequence
@@ -286,3 +289,133 @@ def test_any_text_gives_a_node_or_a_configuration_error(text: str) -> None:
         node = Scalar(str(error), "a fault", plain=False, place=Place("f.yaml", 1, 1))
 
     assert not isinstance(node, Broken)
+
+
+CUT = "the file begins with '---' and has no '...' at its end: it may have been cut short"
+
+
+@pytest.mark.parametrize(
+    "text", ["---\na: b\n...\n", "# x\n---\na: b\n...", "---\na: b\n... # the end\n# really\n\n"]
+)
+def test_a_file_with_both_marks_is_read(text: str) -> None:
+    """Comments may stand around them."""
+    assert isinstance(_parse(text), Mapping)
+    assert yamltext.is_closed(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("---\na: b\n", 2), ("---\na: b", 2), ("---\na: b\n# ...\n", 3), ("# x\n--- {a: b}\n\n\n", 2)],
+)
+def test_a_file_that_begins_with_a_mark_ends_with_one(text: str, line: int) -> None:
+    """The fault stands at the last line, where the rest may be missing."""
+    assert (f"f.yaml:{line}:1: {CUT}",) == _faults(text)
+    assert not yamltext.is_closed(text)
+
+
+@pytest.mark.parametrize("text", ["a: b\n", "a: b\n# ...\n", "a: '...'\n", "# only\n"])
+def test_a_file_without_a_mark_at_its_end_is_not_closed(text: str) -> None:
+    """It is read all the same."""
+    assert not yamltext.is_closed(text)
+
+
+def test_an_end_without_a_beginning_is_read() -> None:
+    """Only the mark at the beginning asks for the other."""
+    assert isinstance(_parse("a: b\n...\n"), Mapping)
+    assert yamltext.is_closed("a: b\n...\n")
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.25, 1.0, 1.5, 61.0, 3600.0, 90000.0, 1e9])
+def test_a_duration_is_spelled_as_it_is_read(seconds: float) -> None:
+    """Whatever its unit."""
+    assert seconds == yamltext.duration(_value(yamltext.spell_duration(seconds)), Faults())
+
+
+@given(st.integers(1, 10**11))
+def test_equal_durations_are_equal_in_every_unit(milliseconds: int) -> None:
+    """Nothing is lost between milliseconds and a larger unit."""
+    written = _value(f"{milliseconds}ms")
+    spelled = _value(yamltext.spell_duration(milliseconds / 1000))
+
+    assert yamltext.duration(written, Faults()) == yamltext.duration(spelled, Faults())
+
+
+@given(st.integers(1, 2**62))
+def test_a_size_is_spelled_as_it_is_read(amount: int) -> None:
+    """As far as twelve digits go."""
+    spelled = yamltext.spell_size(amount)
+    faults = Faults()
+
+    assert (amount if len(spelled.rstrip("BKMGi")) <= 12 else None) == yamltext.size(_value(spelled), faults)
+
+
+def _both_ways(text: str) -> None:
+    """Fail unless the parser in C, where it is asked at all, gives what the other gives."""
+    quick, slow = Faults(), Faults()
+    node = yamltext.parse(text, "f.yaml", quick)
+    with mock.patch.object(yamlevents, "is_quick", return_value=False):
+        other = yamltext.parse(text, "f.yaml", slow)
+
+    assert (other, slow.in_order()) == (node, quick.in_order())
+
+
+POLICIES = sorted((Path(__file__).parents[1] / "data/policies").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", POLICIES, ids=[path.stem for path in POLICIES])
+def test_both_parsers_read_the_same(path: Path) -> None:
+    """Nodes, styles, places and messages."""
+    _both_ways(path.read_bytes().decode(errors="replace"))
+
+
+_PIECES = (
+    *(
+        "a",
+        "b c",
+        "ü",
+        "1",
+        "true",
+        "",
+        "~",
+        "<<",
+        "=",
+        "what?",
+        "'x'",
+        "''",
+        '"\\n"',
+        '"\\x41"',
+        "😀",
+        "x\ny",
+    ),
+    *(": ", ":", ", ", "[", "]", "{", "}", "? ", "- ", "#", " # c", "|\n", "|2-\n", ">\n", "'", '"', "\\"),
+    *("\n", "\n  ", "\n    ", "---\n", "\n...\n", "&x ", "*x", "!t ", "%", "-", "\t", "\r", "\ufeff", "\x85"),
+)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.lists(st.sampled_from(_PIECES), max_size=16).map("".join))
+def test_both_parsers_read_the_same_of_anything(text: str) -> None:
+    """Whoever has no libyaml sees no difference but the time."""
+    _both_ways(text)
+
+
+@pytest.mark.parametrize("text", ["a: {b?: c}\n", "a: [b ?c]\n", "a: {b: what? no}\n", "a: what? this\n"])
+def test_question_marks_in_brackets_are_left_to_one_parser(text: str) -> None:
+    """The other takes what this one does not."""
+    _both_ways(text)
+
+
+def test_without_libyaml_everything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is only a matter of time."""
+    monkeypatch.setattr(yamlevents, "_QUICK", None)
+
+    assert not yamlevents.is_quick("a: b")
+    assert isinstance(_parse("a: b"), Mapping)
+
+
+@pytest.mark.skipif(yamlevents._QUICK is None, reason="PyYAML without libyaml")
+def test_the_shipped_files_are_read_quickly() -> None:
+    """No character in them asks for the slow parser, and it gives no fault."""
+    shipped = Path(__file__).parents[2] / "config"
+
+    assert all(yamlevents.is_quick(path.read_text()) for path in shipped.glob("*.yaml"))

@@ -1,0 +1,168 @@
+"""Make the manual pages of the configuration files from their tables; with --check, compare them."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from rexecd.forms import Either, Form, Key, Listed, Named, Table, Variant, default_of
+from rexecd.policy.tables import POLICY
+from rexecd.settings import SETTINGS
+
+HERE: Final = Path(__file__).parent
+
+
+class Page(NamedTuple):
+    """What is written by hand of a page; the rest is in the table."""
+
+    name: str
+    title: str
+    head: str
+    table: Table
+    see_also: str
+
+
+_STRICT: Final = """\
+The file is YAML, read strictly: unknown and repeated keys, anchors, aliases, tags, second documents and words
+YAML would take for something else (`no`, `0755`, `12:30`) are errors with their place. Put such words in
+quotes. Durations need a unit: `250ms`, `30s`, `5m`, `2h`, `1d`; sizes too: `512B`, `64KiB`, `1MiB`, `2GiB`.
+A file that begins with `---` has to end with `...`, so that one that was cut short is never read."""
+
+PAGES: Final = [
+    Page(
+        "rexecd.yaml.5.md",
+        "rexecd.yaml - the settings of rexecd",
+        f"""{_STRICT}
+
+Both processes read it once, when they start. `rexecd check` says every fault of it at once,
+`rexecd config show` prints what is in effect, and `rexecd config schema settings` prints what may be
+written, as JSON Schema for editors.""",
+        SETTINGS,
+        "rexecd(8)",
+    ),
+    Page(
+        "rexecd-policy.5.md",
+        "rexecd-policy - who may run what with rexecd: policy.yaml",
+        f"""{_STRICT}
+
+What is not written here is not allowed. A **principal** is somebody with a token; it may run what its **roles**
+allow, less what any of them denies; a **command** is a program with its arguments and the **parameters** a
+caller may fill in. The order of things means nothing, and a name that grants or limits nothing is an error.
+
+The files are owned by root or the daemon's user, and nobody else may write to them. `rexecd check` says every fault
+at once with file, line and column, warns of what is legal and unwise, and runs the examples. `rexecd policy explain`
+shows each step of a decision, `rexecd config schema` prints this page as JSON Schema for editors, `rexecd config show policy`
+prints all files as one, and `rexecd reload` puts a changed policy in force; a faulty one leaves the old one there.
+
+### How a line is decided
+
+1. The caller's line (at most 16 KiB and 1,024 words) is split into words as a shell would, without any other meaning of
+   a shell: `$`, `*`, `|` and `;` are characters. The first word names the command.
+2. The principal has to be there, come from one of its networks, hold the command, and come from one of the
+   command's networks. Otherwise it hears "no such command", whichever of these it was.
+3. A reason is asked for if the command wants one.
+4. The other words are given to the parameters: `--name value` and `--name=value` by name, the rest in the declared order;
+   behind `--` every word counts by position. What is left over, missing, given twice or not declared is refused.
+5. Every value has to fit its type as a whole. One that begins with `-` is refused unless the parameter says otherwise.
+6. The values go to their holes. One value is one argument or part of one, never two, never an option. A flag adds its
+   arguments or none, a repetition one for each value; an argument whose optional value was left out is left out.
+
+### What a command gets
+
+An environment of its own: `PATH LANG HOME TERM PAGER SYSTEMD_PAGER GIT_PAGER LESSSECURE` with fixed values, what
+`environment` adds, and `REXEC_PRINCIPAL REXEC_COMMAND REXEC_REQUEST_ID REXEC_CONNECTION_ID REXEC_ADDRESS`. Standard
+input is empty unless the rule takes input. The program, and every directory above it, has to belong to root or the
+daemon's user and be writable by nobody else; this is looked at right before it starts.
+
+`run_as` needs a daemon that is root. Names are resolved when the policy is loaded: after a change of users or groups, reload.
+
+### Paths
+
+A path is resolved, links and `..` included, when it is decided, and the program is given the result. Whoever may write to a
+directory on the way can put a link there before the program opens it. Name only roots that others cannot write to, or say
+`pass: descriptor`: then the file is opened for the program without following any link, and with `run_as` only if that user
+could read it.
+
+### Secrets
+
+A secret never fills an argument, and stands in no record or listing. Callers send it with `rexec --value-file NAME=FILE`, so
+that it does not stand in their own list of processes either. A variable can be read in /proc by other processes of the
+command's user; a descriptor or standard input cannot.""",
+        POLICY,
+        "rexecd(8), rexec(1), rexecd.yaml(5)",
+    ),
+]
+
+
+def sections(form: Form, path: str) -> Iterator[tuple[str, Table]]:
+    """Yield every table within a form, and how a file gets there: `commands.NAME.limits`."""
+    match form:
+        case Table(keys=keys):
+            yield path, form
+            for name, key in keys.items():
+                yield from sections(key.form, f"{path}.{name}" if path else name)
+        case Variant(by=by, tables=tables):
+            for word, table in tables.items():
+                yield from sections(table, f"{path}, {by}: {word}")
+        case Named(value=value):
+            yield from sections(value, f"{path}.NAME")
+        case Listed(item=item):
+            yield from sections(item, f"{path}, each")
+        case Either(scalar=scalar, sequence=sequence, mapping=mapping):
+            for each in (scalar, sequence, mapping):
+                if each is not None:
+                    yield from sections(each, path)
+
+
+def render(page: Page) -> str:
+    """Return the page's text."""
+    parts = [
+        f"# {page.name.removesuffix('.5.md')}(5)",
+        "## NAME",
+        page.title,
+        "## DESCRIPTION",
+        page.head,
+    ]
+    for path, table in sections(page.table, ""):
+        parts += [f"## {path}" if path else "## KEYS"]
+        parts += [table.about] if table.about else []
+        parts += ["\n".join(_entry(name, key) for name, key in table.keys.items())]
+    return "\n\n".join([*parts, "## SEE ALSO", page.see_also]) + "\n"
+
+
+def _entry(name: str, key: Key) -> str:
+    facts = [key.form.words]
+    default = default_of(key)
+    if key.required:
+        facts.append("required")
+    elif default is not None:
+        facts.append(f"default `{default}`")
+    return f"* **`{name}`**: {'; '.join(facts)}. {key.about}"
+
+
+def all_files() -> dict[str, str]:
+    """Return every page's text by its name."""
+    return {page.name: render(page) for page in PAGES}
+
+
+def differences(files: dict[str, str]) -> list[str]:
+    """Return the names of pages that are missing or different."""
+    there = {path.name: path.read_text(encoding="utf-8") for path in HERE.glob("*.md")}
+    return sorted(name for name, text in files.items() if there.get(name) != text)
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or only compare them; return the exit status."""
+    files = all_files()
+    different = differences(files)
+    if arguments == ["--check"]:
+        print("".join(f"docs/man/{name}: not as build.py makes it\n" for name in different), end="")
+        return 1 if different else 0
+    for name in different:
+        (HERE / name).write_text(files[name], encoding="utf-8")
+    print(f"{len(files)} pages, {len(different)} changed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
