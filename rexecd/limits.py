@@ -26,6 +26,9 @@ MAX_WORDS: Final = 1024
 #: Longest token accepted for comparison; ours have 62 characters.
 MAX_TOKEN: Final = 256
 
+#: Longest reason a caller gives for a command; each is kept in the trail.
+MAX_JUSTIFICATION: Final = 512
+
 #: Longest name of a principal, command, parameter or connection.
 MAX_NAME: Final = 64
 
@@ -34,6 +37,9 @@ MAX_TEXT: Final = 4 * 1024
 
 #: Most parameters described in one entry of a listing.
 MAX_PARAMETERS: Final = 64
+
+#: Longest JSON Schema in one entry of a listing: the largest entry still fits a packet.
+MAX_SCHEMA: Final = 16 * 1024
 
 #: Largest message between the two processes; a kernel packet has to hold it.
 MAX_PACKET: Final = 64 * 1024

@@ -20,7 +20,8 @@ from rexecd.client.interactive import Shell, Voice, ending_notes
 from rexecd.client.listing import as_object, find_entry, make_help, make_table
 from rexecd.client.report import dump, report_failure, report_outcome
 from rexecd.client.results import MAX_OUTPUT, SIGNAL_BASE, Collector, Outcome, Stream
-from rexecd.client.session import Session, connect, line_of
+from rexecd.client.session import Session, connect
+from rexecd.client.values import make_line
 from rexecd.limits import MAX_LINE
 from rexecd.wire.messages import Offer
 
@@ -104,7 +105,7 @@ def _serve(argv: Sequence[str], interrupts: Interrupts, *, has_input: bool) -> i
 
 
 def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> int:
-    line = _line(options.command)
+    line = make_line(options.command, options.value_files)
     with _connect(options, os.environ) as session:
         interrupts.attend(session)
         if options.is_list:
@@ -112,14 +113,9 @@ def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> in
         if options.help_for is not None:
             return _help(session, options.help_for, is_json=options.is_json)
         if not options.command:
-            return _interact(session, interrupts)
+            return _interact(session, interrupts, reason=options.reason)
         run = _run_to_json if options.is_json else _run
-        return run(session, line, has_input=has_input)
-
-
-def _line(command: tuple[str, ...]) -> str:
-    """One word alone is the line itself; several are quoted, so that each arrives as it is."""
-    return line_of(command[0] if len(command) == 1 else command)
+        return run(session, line, reason=options.reason, has_input=has_input)
 
 
 def _connect(options: Options, environ: Mapping[str, str]) -> Session:
@@ -150,18 +146,18 @@ def _help(session: Session, name: str, *, is_json: bool) -> int:
     return 0
 
 
-def _run(session: Session, line: str, *, has_input: bool) -> int:
-    outcome = _execute(session, line, say.write, has_input=has_input)
+def _run(session: Session, line: str, *, reason: str, has_input: bool) -> int:
+    outcome = _execute(session, line, say.write, reason=reason, has_input=has_input)
     if outcome.truncated or outcome.outcome == "timed_out":
         for note in ending_notes(outcome):
             say.note("rexec", note)
     return outcome.returncode
 
 
-def _run_to_json(session: Session, line: str, *, has_input: bool) -> int:
+def _run_to_json(session: Session, line: str, *, reason: str, has_input: bool) -> int:
     collector = Collector(MAX_OUTPUT)
     try:
-        outcome = _execute(session, line, collector.take, has_input=has_input)
+        outcome = _execute(session, line, collector.take, reason=reason, has_input=has_input)
         report, status = report_outcome(outcome, collector.stdout, collector.stderr), outcome.returncode
     except CallerError as error:
         report, status = report_failure(error, collector.stdout, collector.stderr), error.exit_status
@@ -170,17 +166,18 @@ def _run_to_json(session: Session, line: str, *, has_input: bool) -> int:
 
 
 def _execute(
-    session: Session, line: str, sink: Callable[[Stream, bytes], None], *, has_input: bool
+    session: Session, line: str, sink: Callable[[Stream, bytes], None], *, reason: str, has_input: bool
 ) -> Outcome:
     return session.execute(
         line,
         offer=Offer.OPTIONAL if has_input else Offer.NONE,
         source=_STDIN if has_input else None,
         sink=sink,
+        reason=reason,
     )
 
 
-def _interact(session: Session, interrupts: Interrupts) -> int:
+def _interact(session: Session, interrupts: Interrupts, *, reason: str) -> int:
     is_terminal = sys.stdin is not None and sys.stdin.isatty()
     ask = _ask_terminal if is_terminal else _ask_pipe
     if is_terminal:
@@ -198,7 +195,7 @@ def _interact(session: Session, interrupts: Interrupts) -> int:
         clean=say.printable,
         sink=say.write,
     )
-    Shell(session, voice).run()
+    Shell(session, voice, reason=reason).run()
     return 0
 
 

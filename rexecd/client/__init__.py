@@ -57,6 +57,7 @@ def run(
     ca: str | os.PathLike[str] | None = None,
     pin: str | None = None,
     input: bytes | None = None,  # noqa: A002 - the name subprocess.run gave it
+    reason: str = "",
     max_output: int = MAX_OUTPUT,
     connect_timeout: float = CONNECT_TIMEOUT,
     answer_timeout: float = ANSWER_TIMEOUT,
@@ -70,4 +71,4 @@ def run(
         connect_timeout=connect_timeout,
         answer_timeout=answer_timeout,
     ) as session:
-        return session.run(command, input=input, max_output=max_output)
+        return session.run(command, input=input, reason=reason, max_output=max_output)

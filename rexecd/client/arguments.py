@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple, Never
 
 from rexecd import __version__
 from rexecd.client.errors import UsageError
-from rexecd.client.session import CONNECT_TIMEOUT
+from rexecd.client.session import CONNECT_TIMEOUT, check_reason
+from rexecd.client.values import ValueFile, parse_value_file
 
 _USAGE: Final = (
     "rexec [--token TOKEN | --token-file FILE] [--ca FILE | --pin sha256:HEX] [OPTIONS] "
@@ -34,6 +35,9 @@ class Options(NamedTuple):
     pin: str | None
     is_list: bool
     is_json: bool
+    #: Why the commands are run; empty for no reason.
+    reason: str
+    value_files: tuple[ValueFile, ...]
     connect_timeout: float
     host: str
     #: Empty for an interactive session.
@@ -68,6 +72,16 @@ def make_parser() -> argparse.ArgumentParser:
     add("--pin", metavar="sha256:HEX", help="trust a server with this public key")
     add("--list", action="store_true", dest="is_list", help="show what you may run on HOST")
     add("--json", action="store_true", dest="is_json", help="print one JSON value when all is over")
+    add("--reason", metavar="TEXT", type=_reason, help="why you run it, for the audit trail")
+    add(
+        "--value-file",
+        metavar="NAME=FILE",
+        action="append",
+        default=[],
+        type=_value_file,
+        dest="value_files",
+        help="give parameter NAME what FILE holds; may be repeated",
+    )
     add(
         "--connect-timeout",
         metavar="S",
@@ -84,6 +98,8 @@ def parse_arguments(argv: Sequence[str]) -> Options:
     at = _find_host(parser, argv)
     known = vars(parser.parse_args([word for word in argv[:at] if word != "--"]))
     is_help, is_version = known.pop("is_help"), known.pop("is_version")
+    known["reason"] = known["reason"] or ""
+    known["value_files"] = tuple(known["value_files"])
     if is_help or is_version:
         answer = parser.format_help() if is_help else f"rexec {__version__}\n"
         return Options(**known, host="", command=(), answer=answer)
@@ -95,6 +111,8 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         parser.error("--list takes no command")
     if options.is_json and not options.is_list and not options.command:
         parser.error("--json needs a command or --list")
+    if options.value_files and (options.help_for is not None or not options.command):
+        parser.error("--value-file needs a command")
     return options
 
 
@@ -124,3 +142,15 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return seconds
+
+
+def _reason(text: str) -> str:
+    check_reason(text)
+    return text
+
+
+def _value_file(text: str) -> ValueFile:
+    try:
+        return parse_value_file(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -64,7 +64,7 @@ class SessionClosed(CallerError):
 
 
 class Refused(CallerError):
-    """The command is unknown, not permitted, or its line, arguments or input do not fit."""
+    """The command is unknown, not permitted, or its line, arguments, input or reason do not fit."""
 
     exit_status = 126
     outcome = "refused"
@@ -95,6 +95,7 @@ _MEANINGS: Final[Mapping[Code, tuple[type[CallerError], str | None]]] = {
     Code.UNAVAILABLE: (Busy, "try again later"),
     Code.REVOKED: (SessionClosed, "ask the operator for a new token"),
     Code.PROTOCOL_ERROR: (SessionClosed, None),
+    Code.JUSTIFICATION_REQUIRED: (Refused, "give a reason with --reason TEXT"),
 }
 
 

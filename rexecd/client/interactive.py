@@ -42,10 +42,11 @@ class Action(Protocol):
 
 
 class Shell:
-    """One interactive session."""
+    """One interactive session; `reason` is given for each of its commands."""
 
-    def __init__(self, session: Session, voice: Voice) -> None:
+    def __init__(self, session: Session, voice: Voice, *, reason: str = "") -> None:
         self._session = session
+        self._reason = reason
         self._voice = voice
         self._words: Mapping[str, Action] = {"help": self._help}
 
@@ -93,7 +94,7 @@ class Shell:
 
     def _command(self, line: str) -> None:
         # Standard input is where the next lines come from, so a command gets none.
-        outcome = self._session.execute(line, offer=Offer.NONE, sink=self._voice.sink)
+        outcome = self._session.execute(line, offer=Offer.NONE, sink=self._voice.sink, reason=self._reason)
         for note in ending_notes(outcome):
             self._voice.note(note)
 

@@ -3,6 +3,8 @@
 `clean` escapes what must not reach a terminal: every text here came from the server.
 """
 
+import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -12,6 +14,8 @@ Clean = Callable[[str], str]
 
 #: A longer usage gets a line of its own, so that one does not push all summaries away.
 _MOST_COLUMN: Final = 40
+#: Deepest nesting of a schema that is passed on; one of a command needs a handful.
+_MAX_SCHEMA_DEPTH: Final = 32
 
 
 def make_table(entries: Iterable[Entry], clean: Clean) -> str:
@@ -36,8 +40,26 @@ def find_entry(entries: Sequence[Entry], name: str) -> Entry | None:
 
 
 def as_object(entry: Entry) -> Mapping[str, object]:
-    """Return the entry as it stands in JSON."""
-    return {**entry._asdict(), "parameters": list(entry.parameters)}
+    """Return the entry as it stands in JSON; `schema` is an object, or None if there is none."""
+    return {**entry._asdict(), "parameters": list(entry.parameters), "schema": read_schema(entry.schema)}
+
+
+def read_schema(text: str) -> Mapping[str, object] | None:
+    """Return the JSON object in a server's text, None if it holds none that can be passed on."""
+    try:
+        schema = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return schema if isinstance(schema, dict) and _is_plain(schema, _MAX_SCHEMA_DEPTH) else None
+
+
+def _is_plain(value: object, depth: int) -> bool:
+    """Return whether a value can be written as JSON again: not too deep, and without NaN and infinities."""
+    if isinstance(value, dict):
+        return depth > 0 and all(_is_plain(each, depth - 1) for each in value.values())
+    if isinstance(value, list):
+        return depth > 0 and all(_is_plain(each, depth - 1) for each in value)
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _row(usage: str, summary: str, width: int) -> str:

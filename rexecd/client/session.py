@@ -24,7 +24,7 @@ from rexecd.client.link import Link
 from rexecd.client.results import MAX_OUTPUT, Collector, Outcome, Result
 from rexecd.client.trust import make_trust
 from rexecd.errors import RexecError
-from rexecd.limits import MAX_LINE
+from rexecd.limits import MAX_JUSTIFICATION, MAX_LINE
 from rexecd.wire.messages import (
     Accepted,
     Authenticate,
@@ -45,6 +45,10 @@ ANSWER_TIMEOUT: Final = 60.0
 _GOODBYE_TIMEOUT: Final = 1.0
 #: Most signals taken off the pipe at once.
 _MAX_SIGNALS: Final = 64
+#: Spaces people type, and that `str.isprintable` calls unprintable.
+_SPACES: Final = str.maketrans(
+    dict.fromkeys("\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}", " ")
+)
 #: A listing without an end would fill our memory.
 _MAX_ENTRIES: Final = 2_000
 
@@ -97,6 +101,23 @@ def line_of(command: str | Sequence[str]) -> str:
     return line
 
 
+def check_reason(reason: str) -> None:
+    """Raise UsageError for a reason the server would refuse: blank, not printable, too long."""
+    if not reason.strip():
+        raise UsageError("the reason is empty", hint="say in a few words why the command is run")
+    if not reason.translate(_SPACES).isprintable():
+        raise UsageError(
+            "the reason holds a control character or one that cannot be printed",
+            hint="write it as one line of plain text",
+        )
+    size = len(reason.encode())
+    if size > MAX_JUSTIFICATION:
+        raise UsageError(
+            f"the reason has {size} bytes, allowed are {MAX_JUSTIFICATION}",
+            hint="shorten it, or name the ticket that says more",
+        )
+
+
 class Session:
     """What a caller can do once the server knows it. Made by `connect`; a context manager."""
 
@@ -135,12 +156,14 @@ class Session:
         command: str | Sequence[str],
         *,
         input: bytes | None = None,  # noqa: A002 - the name subprocess.run gave it
+        reason: str = "",
         max_output: int = MAX_OUTPUT,
     ) -> Result:
         """Run a command to its end and return what it wrote, held in memory.
 
         A text is the line itself; a sequence of words is quoted. With `input` a command that
-        takes none is refused. More than `max_output` bytes end the session: `execute` streams.
+        takes none is refused. `reason` is why it is run, for the server's audit trail; some
+        commands ask for one. More than `max_output` bytes end the session: `execute` streams.
         Raise CallerError.
         """
         line = line_of(command)
@@ -150,6 +173,7 @@ class Session:
             offer=Offer.NONE if input is None else Offer.ESSENTIAL,
             source=input,
             sink=collector.take,
+            reason=reason,
         )
         return Result(
             line,
@@ -163,16 +187,21 @@ class Session:
             outcome.request_id,
         )
 
-    def execute(self, line: str, *, offer: Offer, source: int | bytes | None = None, sink: Sink) -> Outcome:
+    def execute(
+        self, line: str, *, offer: Offer, source: int | bytes | None = None, sink: Sink, reason: str = ""
+    ) -> Outcome:
         """Run a command, giving `sink` its output as it comes, and return how it ended.
 
         `source` is input, or a descriptor to read it from; it is touched only when the command
-        takes input. Raise CallerError, and whatever `sink` raises, which ends the session.
+        takes input. `reason` is as for `run`. Raise CallerError, and whatever `sink` raises,
+        which ends the session.
         """
         line = line_of(line)
+        if reason:
+            check_reason(reason)
         feed = Descriptor(source) if isinstance(source, int) else None if source is None else Memory(source)
         with self._request() as deadline:
-            self._conversation.say(Run(line, offer))
+            self._conversation.say(Run(line, offer, reason))
             exchange = Exchange(self._conversation, wake=self._wake, source=feed, sink=sink)
             self._is_running = True
             return exchange.run(deadline)

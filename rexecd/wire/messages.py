@@ -12,9 +12,11 @@ from rexecd.codec import FLAG, U8, U64, Blob, Catalogue, Choice, Data, Row, Text
 from rexecd.errors import Code
 from rexecd.limits import (
     MAX_DATA,
+    MAX_JUSTIFICATION,
     MAX_LINE,
     MAX_NAME,
     MAX_PARAMETERS,
+    MAX_SCHEMA,
     MAX_TEXT,
     MAX_TOKEN,
 )
@@ -65,10 +67,14 @@ class Authenticate(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Ask for one command: the line names it and its arguments, quoted as for a shell."""
+    """Ask for one command: the line names it and its arguments, quoted as for a shell.
+
+    `justification` is why the caller runs it, for the trail; empty if it gives no reason.
+    """
 
     line: str
     offer: Offer
+    justification: str
 
 
 class Input(NamedTuple):
@@ -148,13 +154,18 @@ class Exit(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One command of a listing. `parameters` has one line for people each."""
+    """One command of a listing. `parameters` has one line for people each.
+
+    `schema` is a JSON Schema (2020-12) as a JSON text: of an object with one property for each
+    parameter. It is empty if the server has none to give.
+    """
 
     name: str
     usage: str
     summary: str
     description: str
     parameters: tuple[str, ...]
+    schema: str
 
 
 class Listed(NamedTuple):
@@ -177,7 +188,7 @@ _TEXT: Final = Text(MAX_TEXT)
 #: What the caller sends: numbers below 128.
 FROM_CLIENT: Final = (
     Row(1, Authenticate, (Blob(MAX_TOKEN),)),
-    Row(2, Run, (Text(MAX_LINE), Choice(Offer))),
+    Row(2, Run, (Text(MAX_LINE), Choice(Offer), Text(MAX_JUSTIFICATION))),
     Row(3, Input, (Data(MAX_DATA),)),
     Row(4, InputEnd),
     Row(5, Signal, (Choice(SignalName),)),
@@ -193,7 +204,7 @@ FROM_SERVER: Final = (
     Row(132, Output, (Data(MAX_DATA),)),
     Row(133, ErrorOutput, (Data(MAX_DATA),)),
     Row(134, Exit, (Choice(Ending), U8, FLAG, U64)),
-    Row(135, Entry, (_NAME, _TEXT, _TEXT, _TEXT, Texts(MAX_PARAMETERS, 512))),
+    Row(135, Entry, (_NAME, _TEXT, _TEXT, _TEXT, Texts(MAX_PARAMETERS, 512), Text(MAX_SCHEMA))),
     Row(136, Listed),
     Row(137, Closed, (_CODE, _TEXT)),
 )

@@ -75,11 +75,12 @@ _ENTRY: Final = (
     text("free space below one directory"),
     text(""),
     texts("path: a directory below /srv or /var"),
+    text('{"type": "object", "properties": {"path": {"type": "string"}}}'),
 )
 
 SAMPLES: Final = (
     Sample("authenticate", "server", "greeting", 1, (text("a-token"),)),
-    Sample("run", "server", "ready", 2, (text("disk /srv"), u8(0))),
+    Sample("run", "server", "ready", 2, (text("disk /srv"), u8(0), text("the disk is full"))),
     Sample("input", "server", "feeding", 3, (b"some\nbytes\x00\xff",)),
     Sample("input-end", "server", "feeding", 4),
     Sample("signal", "server", "running", 5, (u8(1),)),
@@ -110,7 +111,7 @@ def good_messages() -> Iterator[Vector]:
 def variants() -> Iterator[Vector]:
     """Good messages at the edges of what their fields may hold."""
     for name, number in (("optional", 1), ("essential", 2)):
-        data = frame(2, text("put x") + u8(number))
+        data = frame(2, text("put x") + u8(number) + text(""))
         yield Vector(f"run-offer-{name}", "ok", "server", "ready", "4.3", f"input is {name}", data)
     for name, number in (("term", 2), ("hup", 3), ("quit", 4), ("usr1", 5), ("usr2", 6)):
         data = frame(5, u8(number))
@@ -118,18 +119,19 @@ def variants() -> Iterator[Vector]:
     for name, number in (("signalled", 1), ("timed-out", 2)):
         data = frame(134, u8(number) + u8(137) + u8(1) + u64(2**64 - 1))
         yield Vector(f"exit-{name}", "ok", "client", "feeding", "4.3", f"{name}, and truncated", data)
-    for code in range(1, 11):
+    for code in range(1, 12):
         data = frame(137, u8(code) + text(""))
         yield Vector(f"closed-code-{code}", "ok", "client", "requested", "6", f"code {code}", data)
 
 
 def longest_fields() -> Iterator[Vector]:
     """Fields as long as they may be, and empty where they may be."""
+    euros = text("echo \u20ac \U0001f600")
     rows = (
         ("authenticate-longest", "server", "greeting", frame(1, text(b"t" * 256))),
         ("authenticate-empty", "server", "greeting", frame(1, text(""))),
-        ("run-longest", "server", "ready", frame(2, text(b"x" * 16384) + u8(0))),
-        ("run-many-bytes-a-character", "server", "ready", frame(2, text("echo \u20ac \U0001f600") + u8(0))),
+        ("run-longest", "server", "ready", frame(2, text(b"x" * 16384) + u8(0) + text(b"j" * 512))),
+        ("run-many-bytes-a-character", "server", "ready", frame(2, euros + u8(0) + euros)),
         ("input-longest", "server", "feeding", frame(3, b"i" * 65536)),
         ("output-longest", "client", "running", frame(132, b"o" * 65536)),
         ("entry-longest", "client", "listing", frame(135, _longest_entry())),
@@ -141,7 +143,7 @@ def longest_fields() -> Iterator[Vector]:
 
 def _longest_entry() -> bytes:
     long_texts = text("u" * 4096) + text("s" * 4096) + text("d" * 4096)
-    return text("n" * 64) + long_texts + texts(*["p" * 512] * 64)
+    return text("n" * 64) + long_texts + texts(*["p" * 512] * 64) + text("{" * 16384)
 
 
 def crossings() -> Iterator[Vector]:
@@ -211,6 +213,7 @@ def too_long_fields() -> Iterator[Vector]:
     rows = (
         ("authenticate", 0, text(b"t" * 257)),
         ("run", 0, text(b"x" * 16385)),
+        ("run", 2, text(b"j" * 513)),
         ("accepted", 0, text(b"c" * 65)),
         ("accepted", 1, text(b"p" * 65)),
         ("accepted", 2, text(b"b" * 4097)),
@@ -222,10 +225,11 @@ def too_long_fields() -> Iterator[Vector]:
         ("entry", 2, text(b"s" * 4097)),
         ("entry", 3, text(b"d" * 4097)),
         ("entry", 4, texts(*["p"] * 65)),
+        ("entry", 5, text(b"{" * 16385)),
         ("closed", 1, text(b"t" * 4097)),
     )
     yield from map(_too_long, rows)
-    data = frame(135, b"".join(_ENTRY[:4]) + texts("p" * 513))
+    data = frame(135, b"".join(_ENTRY[:4]) + texts("p" * 513) + _ENTRY[5])
     comment = "a parameter's line of 513 bytes"
     yield Vector("entry-line-too-long", "bad-message", "client", "listing", "4.2", comment, data)
 
@@ -251,20 +255,22 @@ def bad_values() -> Iterator[Vector]:
         ("signal", 0, "number-7", u8(7)),
         ("signal", 0, "number-9", u8(9)),
         ("refused", 1, "code-0", u8(0)),
-        ("refused", 1, "code-11", u8(11)),
+        ("refused", 1, "code-12", u8(12)),
         ("exit", 0, "ending-3", u8(3)),
         ("exit", 2, "flag-2", u8(2)),
         ("exit", 2, "flag-255", u8(255)),
         ("closed", 0, "code-0", u8(0)),
-        ("closed", 0, "code-11", u8(11)),
+        ("closed", 0, "code-12", u8(12)),
         ("run", 0, "not-utf-8", text(b"disk \xff")),
         ("run", 0, "overlong-utf-8", text(b"disk \xc0\xaf")),
         ("run", 0, "surrogate", text(b"disk \xed\xa0\x80")),
         ("run", 0, "half-a-character", text(b"disk \xe2\x82")),
         ("run", 0, "beyond-unicode", text(b"disk \xf4\x90\x80\x80")),
+        ("run", 2, "justification-not-utf-8", text(b"\xff")),
         ("accepted", 2, "banner-not-utf-8", text(b"\x80")),
         ("refused", 2, "text-not-utf-8", text(b"\xfe")),
         ("entry", 4, "line-not-utf-8", u8(1) + text(b"\xff")),
+        ("entry", 5, "schema-not-utf-8", text(b"{\xff}")),
         ("closed", 1, "text-not-utf-8", text(b"\xc3")),
     )
     for name, number, fault, field in rows:

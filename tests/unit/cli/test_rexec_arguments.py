@@ -6,6 +6,7 @@ import pytest
 
 from rexecd.client.arguments import Options, make_parser, parse_arguments
 from rexecd.client.errors import UsageError
+from rexecd.client.values import ValueFile
 
 MANUAL = Path(__file__).parents[3] / "docs" / "man" / "rexec.1.md"
 
@@ -16,6 +17,8 @@ DEFAULTS = Options(
     pin=None,
     is_list=False,
     is_json=False,
+    reason="",
+    value_files=(),
     connect_timeout=15.0,
     host="web1",
     command=(),
@@ -33,6 +36,10 @@ DEFAULTS = Options(
         "--list --json web1": DEFAULTS._replace(is_list=True, is_json=True),
         "--json web1 disk": DEFAULTS._replace(is_json=True, command=("disk",)),
         "--connect-timeout 0.5 web1": DEFAULTS._replace(connect_timeout=0.5),
+        "--reason upgrade web1": DEFAULTS._replace(reason="upgrade"),
+        "--value-file a=b --value-file c=/d=e web1 x": DEFAULTS._replace(
+            value_files=(ValueFile("a", "b"), ValueFile("c", "/d=e")), command=("x",)
+        ),
         "-- web1": DEFAULTS,
         "--token T -- web1 x": DEFAULTS._replace(token="T", command=("x",)),
         "web1 disk --token X --list -V": DEFAULTS._replace(command=("disk", "--token", "X", "--list", "-V")),
@@ -57,6 +64,16 @@ def test_a_command_line_is_understood(line: str, expected: Options) -> None:
         "-x web1": "unrecognized arguments: -x",
         "--list web1 disk": "--list takes no command",
         "--json web1": "--json needs a command or --list",
+        "--reason= web1": "the reason is empty",
+        "--reason web1": "HOST is missing",
+        "--value-file x=y web1": "--value-file needs a command",
+        "--value-file x=y web1 disk --help": "--value-file needs a command",
+        "--value-file x=y --list web1": "--value-file needs a command",
+        "--value-file x web1 disk": "'x' is not NAME=FILE",
+        "--value-file x= web1 disk": "'x=' is not NAME=FILE",
+        "--value-file =x web1 disk": "'=x' is not NAME=FILE",
+        "--value-file x-y=z web1 disk": "'x-y=z' is not NAME=FILE",
+        "--value-file \u00e4=z web1 disk": "is not NAME=FILE",
         "--connect-timeout 0 web1": "'0' is not a number of seconds above 0",
         "--connect-timeout nan web1": "'nan' is not",
         "--connect-timeout inf web1": "'inf' is not",

@@ -229,8 +229,15 @@ def answer_raw(data: bytes) -> Callable[[Peer], None]:
     return script
 
 
-DISK = Entry("disk", "disk [PATH]", "Free space\x1b[2J", "Counted\nin blocks.", ("PATH: path, /srv or /var",))
-RESTART = Entry("service.restart", "service.restart UNIT", "Restart a service", "", ())
+DISK = Entry(
+    "disk",
+    "disk [PATH]",
+    "Free space\x1b[2J",
+    "Counted\nin blocks.",
+    ("PATH: path, /srv or /var",),
+    '{"type": "object", "properties": {"PATH": {"title": "\\u001b[2J"}}}',
+)
+RESTART = Entry("service.restart", "service.restart UNIT", "Restart a service", "", (), "")
 
 
 def list_commands(peer: Peer) -> None:

@@ -90,7 +90,10 @@ def test_words_are_quoted_and_a_text_is_not(call: Call) -> None:
         session.run(["disk", "/srv/my data", "", "$(x)"])
         session.run("disk '/srv'")
 
-    assert [Run("disk '/srv/my data' '' '$(x)'", Offer.NONE), Run("disk '/srv'", Offer.NONE)] == lines
+    assert [
+        Run("disk '/srv/my data' '' '$(x)'", Offer.NONE, ""),
+        Run("disk '/srv'", Offer.NONE, ""),
+    ] == lines
 
 
 @pytest.mark.parametrize("line", ["x" * (MAX_LINE + 1), "ä" * (MAX_LINE // 2 + 1), "a\udcff"])
@@ -117,6 +120,7 @@ def test_run_does_all_in_one_call(serve: Serve, authority: Authority) -> None:
         (Code.BAD_LINE, client.Refused, 126),
         (Code.BAD_ARGUMENT, client.Refused, 126),
         (Code.BAD_INPUT, client.Refused, 126),
+        (Code.JUSTIFICATION_REQUIRED, client.Refused, 126),
         (Code.NOT_STARTED, client.NotStarted, 127),
         (Code.BUSY, client.Busy, 125),
         (Code.UNAVAILABLE, client.Busy, 125),
@@ -152,7 +156,7 @@ def test_every_code_has_a_meaning() -> None:
 
 def test_a_listing_is_read_to_its_end(call: Call) -> None:
     """The entries in the server's order; then the session goes on."""
-    entries = [Entry("b", "b X", "B", "", ("X: word",)), Entry("a", "a", "A", "", ())]
+    entries = [Entry("b", "b X", "B", "", ("X: word",), "{}"), Entry("a", "a", "A", "", (), "")]
 
     def script(peer: Peer) -> None:
         peer.expect(List)
@@ -173,7 +177,7 @@ def test_a_listing_without_an_end_is_cut(call: Call, monkeypatch: pytest.MonkeyP
         peer.expect(List)
         try:
             while True:
-                peer.send(Entry("a", "a", "A", "", ()))
+                peer.send(Entry("a", "a", "A", "", (), ""))
         except OSError:
             pass
 

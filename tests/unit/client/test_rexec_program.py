@@ -19,6 +19,8 @@ from rexecd.wire.messages import (
     Ending,
     ErrorOutput,
     Exit,
+    List,
+    Listed,
     Message,
     Output,
     Refused,
@@ -206,10 +208,32 @@ def test_the_listing_as_json_has_every_field(rexec: Rexec, capfdbinary: Capture)
 
     out = capfdbinary.readouterr().out
     assert json.loads(out) == [
-        {**DISK._asdict(), "parameters": list(DISK.parameters)},
-        {**RESTART._asdict(), "parameters": []},
+        {
+            **DISK._asdict(),
+            "parameters": list(DISK.parameters),
+            "schema": {"type": "object", "properties": {"PATH": {"title": "\x1b[2J"}}},
+        },
+        {**RESTART._asdict(), "parameters": [], "schema": None},
     ]
     assert b"\x1b" not in out
+
+
+def test_help_as_json_has_the_schema_too(rexec: Rexec, capfdbinary: Capture) -> None:
+    """One object, for the one command."""
+    assert rexec(list_commands, "service.restart", "--help", options=["--json"]) == 0
+    assert json.loads(capfdbinary.readouterr().out) == {**RESTART._asdict(), "parameters": [], "schema": None}
+
+
+def test_a_servers_schema_that_is_none_does_not_spoil_the_listing(rexec: Rexec, capfdbinary: Capture) -> None:
+    """Whatever stands in its text, the other fields arrive."""
+
+    def script(peer: Peer) -> None:
+        peer.expect(List)
+        peer.send(DISK._replace(schema='{"a":' * 3_000), RESTART._replace(schema="\x1b[2J"), Listed())
+
+    assert rexec(script, options=["--list", "--json"]) == 0
+    told = json.loads(capfdbinary.readouterr().out)
+    assert [("disk", None), ("service.restart", None)] == [(each["name"], each["schema"]) for each in told]
 
 
 def test_help_for_one_command_comes_from_the_listing(rexec: Rexec, capfdbinary: Capture) -> None:

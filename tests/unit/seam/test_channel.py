@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from rexecd.errors import LocalProtocolError, RemoteProtocolError, Unavailable
-from rexecd.limits import MAX_PACKET
+from rexecd.limits import MAX_FRAME, MAX_NAME, MAX_PACKET, MAX_PARAMETERS, MAX_SCHEMA, MAX_TEXT
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel, PeerProcess, connect, listen
 from rexecd.seam.messages import ADMIN, SEAM
@@ -78,6 +78,21 @@ def test_the_largest_message_fits_a_packet() -> None:
     taker.close()
 
     assert answer == received
+
+
+def test_the_largest_entry_fits_a_packet_and_a_frame() -> None:
+    """Every field of it as long as it may be, and there is room to spare in both."""
+    texts = ("d" * MAX_TEXT,) * 3
+    entry = wire.Entry("n" * MAX_NAME, *texts, ("p" * 512,) * MAX_PARAMETERS, "s" * MAX_SCHEMA)
+    one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    sender, taker = Channel(one, SEAM, timeout=5), Channel(two, SEAM, timeout=5)
+    sender.send(entry)
+    received = taker.receive()
+    sender.close()
+    taker.close()
+
+    assert entry == received
+    assert len(SEAM.encode(entry)) <= min(MAX_FRAME, MAX_PACKET)
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])

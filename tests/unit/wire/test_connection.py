@@ -105,7 +105,7 @@ def test_a_message_that_cannot_be_encoded_does_not_move_the_state() -> None:
     connection = at(Role.CLIENT, State.READY)
 
     with pytest.raises(LocalProtocolError, match="Run: 16385 bytes where 16384 are allowed"):
-        connection.send(wire.Run("x" * (MAX_LINE + 1), Offer.NONE))
+        connection.send(wire.Run("x" * (MAX_LINE + 1), Offer.NONE, ""))
     assert State.READY is connection.state
 
 
