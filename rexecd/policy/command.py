@@ -1,199 +1,211 @@
-"""How one command is declared: its keys, and the template it runs."""
+"""From what the table of a command has read to a Rule: what its keys have to be to each other."""
 
-import shlex
+import ipaddress
 from collections.abc import Mapping as Map
 from types import MappingProxyType
 from typing import Final
 
-from rexecd import names, yamltext
-from rexecd.limits import MAX_LINE, MAX_PARAMETERS
-from rexecd.policy.declare import read_line, read_parameter
-from rexecd.policy.model import Element, Hole, Rule, Stdin, Template, element
-from rexecd.policy.parameters import Parameter, is_clean_directory, is_clean_path, is_printable
-from rexecd.yamltext import Faults, Keys, Mapping, Node, Place, shown, suggest
-
-_KEYS: Final = Keys(
-    (
-        "summary",
-        "description",
-        "run",
-        "parameters",
-        "stdin",
-        "timeout",
-        "environment",
-        "working_directory",
-        "limits",
-    ),
-    ("summary", "run"),
-    ("run_as", "umask", "from", "on_disconnect", "sandbox", "justification", "examples", "hidden"),
-)
-_LIMITS: Final = Keys(
-    ("output",),
-    (),
-    (
-        "concurrency",
-        "rate",
-        "memory",
-        "cpu",
-        "processes",
-        "open_files",
-        "file_size",
-        "nice",
-        "input",
-    ),
-)
-_TIMEOUT: Final = 60.0
-_LONGEST: Final = 24 * 3600.0
-#: The dynamic loader obeys the first, and the second are ours to say.
-_TAKEN: Final = ("LD_", "REXEC_")
+from rexecd.forms import Entries
+from rexecd.policy.declare import build_parameter
+from rexecd.policy.identity import Accounts, resolve
+from rexecd.policy.model import Example, Identity, Justification, Rule, Stdin
+from rexecd.policy.parameters import Parameter, Pass
+from rexecd.policy.places import is_clean_path
+from rexecd.policy.template import Element, Hole, Template, holes
+from rexecd.policy.values import networks
+from rexecd.yamltext import Faults, Place, shown, suggest
 
 #: None stands for a parameter with a fault.
 _Declared = Map[str, Parameter | None]
+#: How a value is passed that has no place among the arguments.
+_WITHOUT_HOLE: Final = frozenset({Pass.STDIN, Pass.ENVIRONMENT})
 
 
-def read_rule(name: str, place: Place, node: Node, faults: Faults) -> Rule | None:
+def build_rule(name: str, place: Place, entries: Entries, accounts: Accounts, faults: Faults) -> Rule | None:
     """Return one command as declared, or None with a fault."""
-    found = yamltext.keyed(node, faults, keys=_KEYS)
-    if found is None:
-        return None
-    nodes = found.entries
-    parameters = _parameters(nodes.get("parameters"), faults)
-    template = _template(nodes["run"], faults) if "run" in nodes else None
+    parameters = _parameters(entries, faults)
+    template: Template | None = entries.get("run")
     if template is not None and parameters is not None:
-        _check_holes(template, found, parameters, faults)
-    ceiling = _output(nodes["limits"], faults) if "limits" in nodes else None
-    environment = _environment(nodes["environment"], faults) if "environment" in nodes else {}
-    summary = read_line(nodes["summary"], faults) if "summary" in nodes else ""
-    description = _description(nodes["description"], faults) if "description" in nodes else ""
-    stdin = _stdin(nodes["stdin"], faults) if "stdin" in nodes else Stdin.REFUSE
-    timeout = yamltext.duration(nodes["timeout"], faults, most=_LONGEST) if "timeout" in nodes else _TIMEOUT
-    directory = _directory(nodes["working_directory"], faults) if "working_directory" in nodes else "/"
-    if template is None or parameters is None or timeout is None:
+        _check_holes(template, entries, parameters, faults)
+        _check_travel(entries, parameters, faults)
+    _check_environment(entries, faults)
+    limits = _limits(entries, faults)
+    identity = _identity(entries, accounts, faults)
+    examples = _examples(name, entries, faults)
+    if template is None or parameters is None or any(map(entries.is_faulty, entries.node.entries)):
         return None
     return Rule(
         name=name,
         place=place,
-        summary=summary,
-        description=description,
+        summary=entries.get("summary") or "",
+        description=entries.get("description").strip(),
         template=template,
         parameters=MappingProxyType({key: value for key, value in parameters.items() if value is not None}),
-        stdin=stdin,
-        timeout=timeout,
-        environment=MappingProxyType(environment),
-        working_directory=directory,
-        output_ceiling=ceiling,
+        stdin=Stdin(entries.get("stdin")),
+        timeout=entries.get("timeout"),
+        environment=MappingProxyType(dict(_named(entries, "environment"))),
+        working_directory=entries.get("working_directory"),
+        umask=int(entries.get("umask"), 8),
+        identity=identity,
+        sources=networks(entries.get("from")),
+        justification=Justification(entries.get("justification")),
+        hidden=entries.get("hidden"),
+        output_ceiling=limits.get("output"),
+        input_ceiling=limits.get("input"),
+        examples=examples,
+        silenced=MappingProxyType(dict(_named(entries, "silence"))),
+        written=frozenset(entries.node.entries),
     )
 
 
-def _parameters(node: Node | None, faults: Faults) -> _Declared | None:
+def _named(entries: Entries, key: str) -> Map[str, str]:
+    found = entries.get(key)
+    return {} if found is None else found.values
+
+
+def _parameters(entries: Entries, faults: Faults) -> _Declared | None:
     """Return every parameter by name; None for one with a fault, so that its hole is not reported too."""
-    if node is None:
+    if not entries.has("parameters"):
         return {}
-    if not isinstance(node, Mapping):
-        yamltext.mapping(node, faults)
-        return None
-    if len(node.entries) > MAX_PARAMETERS:
-        faults.add(node.place, f"more than {MAX_PARAMETERS} parameters")
-    for name, place in node.keys.items():
-        if name in names.RESERVED_PARAMETERS:
-            faults.add(place, f"'--{name}' shows the usage of a command; choose another name")
-        elif not names.is_name(names.PARAMETER, name):
-            faults.add(place, f"{shown(name)} cannot name a parameter; use letters, digits and '_'")
-    return {name: read_parameter(name, declared, faults) for name, declared in node.entries.items()}
-
-
-def _template(node: Node, faults: Faults) -> Template | None:
-    """Return what is run: a text is split once, here; a list is taken as it stands."""
-    words = yamltext.texts(node, faults) if isinstance(node, yamltext.Sequence) else _split(node, faults)
-    if words is None:
-        return None
-    template = Template(tuple(map(element, words)))
-    program = template.elements[0][0]
-    if len(template.elements[0]) > 1 or isinstance(program, Hole):
-        faults.add(node.place, "the program itself cannot be a parameter")
-    elif program == "/" or not is_clean_path(program):
-        hint = "write its absolute path, without '//', '.' and '..' parts"
-        faults.add(node.place, f"{shown(program)} is not a program; {hint}")
-    return template
-
-
-def _split(node: Node, faults: Faults) -> tuple[str, ...] | None:
-    text = yamltext.text(node, faults)
-    if text is None:
-        return None
-    if len(text) > MAX_LINE:
-        faults.add(node.place, f"more than {MAX_LINE} characters; write a list")
-        return None
-    try:
-        words = tuple(shlex.split(text))
-    except ValueError as error:
-        faults.add(node.place, f"cannot be split into words: {str(error).lower()}")
-        return None
-    if not words:
-        faults.add(node.place, "there is nothing to run")
-    return words or None
-
-
-def _check_holes(template: Template, found: Mapping, parameters: _Declared, faults: Faults) -> None:
-    """Add a fault for holes without a parameter, parameters without a hole, and flags inside words."""
-    run = found.entries["run"].place
-    for name in sorted(template.holes - parameters.keys()):
-        literal = f"as plain text it is written '{{{{{name}}}}}'"
-        faults.add(run, f"hole '{{{name}}}' has no parameter{suggest(name, parameters)}; {literal}")
-    declared = found.entries.get("parameters")
-    if isinstance(declared, Mapping):
-        for name in parameters.keys() - template.holes:
-            faults.add(declared.keys[name], f"parameter {name!r} is not used in 'run'")
-    for pieces in template.elements:
-        for name in _flags_inside(pieces, parameters):
-            faults.add(run, f"flag '{{{name}}}' has to be a whole argument")
-
-
-def _flags_inside(pieces: Element, parameters: _Declared) -> list[str]:
-    """Return the flags that share their argument with something else."""
-    holes = [piece.name for piece in pieces if isinstance(piece, Hole)] if len(pieces) > 1 else []
-    return [name for name in holes if (known := parameters.get(name)) is not None and known.is_flag]
-
-
-def _description(node: Node, faults: Faults) -> str:
-    text = yamltext.text(node, faults)
-    if text is not None and not all(map(is_printable, text.replace("\t", " ").split("\n"))):
-        faults.add(node.place, "a description may hold line ends and no other control characters")
-    return (text or "").strip()
-
-
-def _stdin(node: Node, faults: Faults) -> Stdin:
-    word = yamltext.choice(node, faults, options=[mode.value for mode in Stdin])
-    return Stdin.REFUSE if word is None else Stdin(word)
-
-
-def _output(node: Node, faults: Faults) -> int | None:
-    found = yamltext.keyed(node, faults, keys=_LIMITS)
+    found: Entries | None = entries.get("parameters")
     if found is None:
         return None
-    if not found.entries:
-        faults.add(node.place, "this limits nothing; remove it")
-    return yamltext.size(found.entries["output"], faults) if "output" in found.entries else None
+    declared: dict[str, Parameter | None] = dict.fromkeys(found.node.entries)
+    for name, (word, read) in found.values.items():
+        declared[name] = build_parameter(name, word, read, faults)
+    _check_repetition(found, declared, faults)
+    return declared
 
 
-def _directory(node: Node, faults: Faults) -> str:
-    text = yamltext.text(node, faults)
-    if text is not None and not is_clean_directory(text):
-        faults.add(node.place, f"{shown(text)} is not an absolute path without '//', '.' and '..' parts")
-    return text or "/"
+def _check_repetition(found: Entries, declared: _Declared, faults: Faults) -> None:
+    """Add a fault for values behind a repetition: by position it takes all that are left."""
+    repetition = ""
+    for name, parameter in declared.items():
+        if parameter is None or parameter.is_flag:
+            continue
+        if repetition:
+            faults.add(
+                found.key_place(name), f"parameter {name!r} stands behind the repetition {repetition!r}"
+            )
+        if parameter.repeat is not None:
+            repetition = name
 
 
-def _environment(node: Node, faults: Faults) -> dict[str, str]:
-    found = yamltext.mapping(node, faults)
-    variables = {}
-    for name, value in found.entries.items():
-        if not names.is_name(names.VARIABLE, name):
-            faults.add(found.keys[name], f"{shown(name)} cannot name a variable; use letters, digits and '_'")
-        elif name.startswith(_TAKEN):
-            faults.add(found.keys[name], f"variable {name!r} cannot be set: LD_* and REXEC_* are taken")
-        text = yamltext.text(value, faults)
-        if name == "PATH" and text is not None and not all(map(is_clean_path, text.split(":"))):
+def _check_holes(template: Template, entries: Entries, parameters: _Declared, faults: Faults) -> None:
+    """Add a fault for holes without a parameter, parameters without a hole, and misfits of both."""
+    run = entries.place("run")
+    used = {hole.name for hole in template.holes}
+    for name in sorted(used - parameters.keys()):
+        literal = f"as plain text it is written '{{{{{name}}}}}'"
+        faults.add(run, f"hole '{{{name}}}' has no parameter{suggest(name, parameters)}; {literal}")
+    for name, parameter in parameters.items():
+        declared: Entries = entries.get("parameters")
+        if name not in used and _needs_hole(name, parameter, declared):
+            faults.add(declared.key_place(name), f"parameter {name!r} is not used in 'run'")
+        elif name in used and parameter is not None and parameter.passed in _WITHOUT_HOLE:
+            faults.add(
+                run, f"hole '{{{name}}}' would make an argument of what is passed otherwise; remove it"
+            )
+    for pieces in template.elements:
+        for hole in holes(pieces):
+            known = parameters.get(hole.name)
+            if known is not None and (complaint := _misfit(hole, pieces, known)):
+                faults.add(run, complaint)
+
+
+def _needs_hole(name: str, parameter: Parameter | None, declared: Entries) -> bool:
+    """Return whether a parameter stands in `run`; of a secret with a fault nobody can say."""
+    if parameter is not None:
+        return parameter.passed not in _WITHOUT_HOLE
+    word: str = declared.values.get(name, ("", None))[0]
+    return word != "secret"
+
+
+def _misfit(hole: Hole, pieces: Element, parameter: Parameter) -> str | None:
+    """Return why a hole and its parameter do not go together."""
+    if parameter.is_flag and len(pieces) > 1:
+        return f"flag '{hole}' has to be a whole argument"
+    if parameter.repeat is not None and not hole.repeated:
+        return f"the hole of repetition {hole.name!r} is written '{{{hole.name}...}}'"
+    if hole.repeated and (parameter.repeat is None or len(pieces) > 1):
+        whole = "has to be a whole argument" if parameter.repeat else "is no repetition: it needs 'most'"
+        return f"hole '{hole}' {whole}"
+    if parameter.passed is Pass.DESCRIPTOR and (pieces[-1] != hole or len(holes(pieces)) > 1):
+        return f"hole '{hole}' becomes a descriptor: it stands alone, or at the end of its argument"
+    if parameter.optional and len(holes(pieces)) > 1:
+        return f"optional hole '{hole}' has to be the only hole of its argument"
+    return None
+
+
+def _check_travel(entries: Entries, parameters: _Declared, faults: Faults) -> None:
+    """Add a fault where two things want one way to the program."""
+    stdin, variables = "", {}
+    for name, parameter in parameters.items():
+        if parameter is None:
+            continue
+        at = entries.get("parameters").key_place(name)
+        if parameter.passed is Pass.STDIN:
+            if stdin or entries.get("stdin") not in (None, Stdin.REFUSE.value):
+                faults.add(at, f"standard input has another use already; {name!r} cannot be passed there")
+            stdin = name
+        elif parameter.passed is Pass.ENVIRONMENT and parameter.variable:
+            if parameter.variable in variables or parameter.variable in _named(entries, "environment"):
+                faults.add(at, f"variable {parameter.variable!r} is set already")
+            variables[parameter.variable] = name
+
+
+def _check_environment(entries: Entries, faults: Faults) -> None:
+    for name, text in _named(entries, "environment").items():
+        if name == "PATH" and not all(map(is_clean_path, text.split(":"))):
             # An empty or relative part makes the working directory a place for programs (POL-13).
-            faults.add(value.place, "every part of PATH has to be an absolute path")
-        variables[name] = text or ""
-    return variables
+            faults.add(
+                entries.get("environment").place(name), "every part of PATH has to be an absolute path"
+            )
+
+
+def _limits(entries: Entries, faults: Faults) -> Map[str, int]:
+    found: Entries | None = entries.get("limits")
+    if found is None:
+        return {}
+    if not found.node.entries:
+        faults.add(entries.place("limits"), "this limits nothing; remove it")
+    if found.has("input") and entries.get("stdin") == Stdin.REFUSE.value:
+        faults.add(found.key_place("input"), "there is no input to limit: 'stdin' is refuse")
+    return found.values
+
+
+def _identity(entries: Entries, accounts: Accounts, faults: Faults) -> Identity | None:
+    asked = entries.get("run_as")
+    return None if asked is None else resolve(asked, entries.place("run_as"), accounts, faults)
+
+
+def _examples(name: str, entries: Entries, faults: Faults) -> tuple[Example, ...]:
+    found = []
+    for example, place in entries.items("examples"):
+        if any(map(example.is_faulty, example.node.entries)) or not all(
+            map(example.has, ("as", "line", "expect"))
+        ):
+            continue
+        if example.get("line").split(None, 1)[:1] not in ([name], [f"'{name}'"], [f'"{name}"']):
+            faults.add(example.place("line"), f"the line of an example begins with its command: {name!r}")
+        if example.has("from") and not _is_address(example.get("from")):
+            faults.add(example.place("from"), f"{shown(example.get('from'))} is no address")
+        found.append(
+            Example(
+                place=place,
+                principal=example.get("as"),
+                address=example.get("from") or "",
+                line=example.get("line"),
+                justification=example.get("justification") or "",
+                allowed=example.get("expect") == "allow",
+            )
+        )
+    return tuple(found)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

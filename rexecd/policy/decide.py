@@ -4,17 +4,32 @@ Rule 1: no I/O. What a path resolves to is asked of the function handed in.
 Rule 2: sizes are checked before anything is split or matched: `shlex` is quadratic.
 Rule 3: unknown and forbidden commands get the same answer; the reason differs, for the trail.
 Rule 4: no text and no reason repeats a value the caller sent.
+Rule 5: every check says what it found to a `Trace`; `explain` listens, the monitor does not.
 """
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from rexecd.errors import Code, Refused
-from rexecd.limits import MAX_LINE, MAX_WORDS
-from rexecd.policy.model import Invocation, Policy, Rule, Stdin
-from rexecd.policy.parameters import Parameter, Resolve, listed
+from rexecd.forms import is_printable
+from rexecd.limits import MAX_JUSTIFICATION, MAX_LINE, MAX_WORDS
+from rexecd.policy.bind import UNHEARD, Trace, bind
+from rexecd.policy.kinds import Resolve
+from rexecd.policy.model import (
+    Invocation,
+    Justification,
+    PassedFile,
+    PassedText,
+    Policy,
+    Principal,
+    Rule,
+    Stdin,
+)
+from rexecd.policy.parameters import Pass
+from rexecd.policy.places import Network, is_within
+from rexecd.policy.template import Filled, Values
 from rexecd.wire.messages import Offer
 
 #: The environment every command starts from (ATTACKS POL-14): no pager waits for a key.
@@ -49,7 +64,7 @@ _INPUT: Final = {
 
 
 class Request(NamedTuple):
-    """Who asks for what. The line is the caller's; the rest is what the monitor knows."""
+    """Who asks for what. Line and justification are the caller's; the rest is what the monitor knows."""
 
     principal: str
     connection_id: str
@@ -57,26 +72,39 @@ class Request(NamedTuple):
     address: str
     line: str
     offer: Offer
+    justification: str = ""
 
 
-def decide(policy: Policy, request: Request, *, resolve: Resolve) -> Invocation:
+def decide(policy: Policy, request: Request, *, resolve: Resolve, trace: Trace = UNHEARD) -> Invocation:
     """Return the permission to run what was asked for; raise Refused.
 
     `resolve` turns a path into one without links and `..`: `os.path.realpath`.
     """
+    trace.begin("line")
     words = split(request.line)
-    rule = _permitted(policy, request.principal, words[0])
-    values = bind(rule.parameters, words[1:], resolve=resolve)
-    argv = rule.template.fill(rule.parameters, values)
+    trace.passed(lambda: f"{len(words)} words")
+    rule = _permitted(policy, request, words[0], trace)
+    _check_justification(rule, request, trace)
+    values = bind(rule.parameters, words[1:], resolve=resolve, trace=trace)
+    trace.begin("arguments")
+    filled = rule.template.fill(rule.parameters, values)
+    trace.passed(lambda: f"{len(filled.argv)}, none of them an option that is not in the rule")
+    trace.begin("input")
+    takes_input = _takes_input(rule, request.offer)
+    trace.passed(lambda: "read" if takes_input else "none")
     return Invocation(
         rule=rule.name,
         place=str(rule.place),
-        argv=argv,
-        environment=_environment(rule, request),
+        argv=filled.argv,
+        environment=_environment(rule, request, values),
         working_directory=rule.working_directory,
+        umask=rule.umask,
+        identity=rule.identity,
         timeout=rule.timeout,
-        takes_input=_takes_input(rule, request.offer),
+        takes_input=takes_input,
         output_ceiling=rule.output_ceiling,
+        input_ceiling=rule.input_ceiling,
+        passed=_passed(rule, filled, values),
     )
 
 
@@ -102,16 +130,67 @@ def split(line: str) -> list[str]:
     return words
 
 
-def _permitted(policy: Policy, principal: str, name: str) -> Rule:
-    """Return the rule of that name if the principal may use it; raise Refused."""
-    known = policy.principals.get(principal)
-    rule = None if known is None else known.rules.get(name)
-    if rule is not None:
-        return rule
-    reason = f"no role permits {name!r}" if name in policy.rules else "no such command"
-    if known is None:
-        reason = "the policy has no such principal"
-    raise Refused(Code.NOT_PERMITTED, _NO_SUCH_COMMAND, reason=reason)
+def admits(principal: Principal, rule: Rule, address: str) -> bool:
+    """Return whether both `from` of a principal and of one of its rules admit an address."""
+    return is_from(address, principal.sources) and is_from(address, rule.sources)
+
+
+def is_from(address: str, sources: tuple[Network, ...]) -> bool:
+    """Return whether `sources` admit an address: all do where there are none."""
+    return not sources or is_within(address, sources)
+
+
+def _permitted(policy: Policy, request: Request, name: str, trace: Trace) -> Rule:
+    """Return the rule of that name if the principal may use it from there; raise Refused."""
+    trace.begin("principal")
+    principal = policy.principals.get(request.principal)
+    if principal is None:
+        raise _not_permitted("the policy has no such principal")
+    trace.passed(lambda: f"{principal.name} ({principal.place})")
+    trace.begin("principal's address")
+    if not is_from(request.address, principal.sources):
+        raise _not_permitted("the principal may not come from this address")
+    trace.passed(lambda: _where(request.address, principal.sources))
+    trace.begin("command")
+    rule = principal.rules.get(name)
+    if rule is None:
+        raise _not_permitted(f"no role permits {name!r}" if name in policy.rules else "no such command")
+    trace.passed(lambda: f"{name} ({rule.place}), allowed by {granted_by(policy, principal, name)}")
+    trace.begin("command's address")
+    if not is_from(request.address, rule.sources):
+        raise _not_permitted("the command may not be run from this address")
+    trace.passed(lambda: _where(request.address, rule.sources))
+    return rule
+
+
+def _not_permitted(reason: str) -> Refused:
+    return Refused(Code.NOT_PERMITTED, _NO_SUCH_COMMAND, reason=reason)
+
+
+def _where(address: str, sources: tuple[Network, ...]) -> str:
+    return f"{address} is in {', '.join(map(str, sources))}" if sources else "any"
+
+
+def granted_by(policy: Policy, principal: Principal, name: str) -> str:
+    """Return which roles of a principal allow a command, by which words: for people."""
+    return ", ".join(
+        f"role {role.name} with {term.pattern!r} ({term.place})"
+        for role in (policy.roles[held] for held in principal.roles)
+        for term in role.allow
+        if name in term.commands
+    )
+
+
+def _check_justification(rule: Rule, request: Request, trace: Trace) -> None:
+    """Raise Refused for a reason that is missing, too long, or could forge what people read."""
+    trace.begin("justification")
+    text = request.justification
+    if len(text.encode(errors="replace")) > MAX_JUSTIFICATION or not is_printable(text):
+        what = f"a reason has at most {MAX_JUSTIFICATION} bytes and no control characters"
+        raise Refused(Code.BAD_LINE, what)
+    if rule.justification is Justification.REQUIRED and not text.strip():
+        raise Refused(Code.JUSTIFICATION_REQUIRED, "this command needs a reason why it is run")
+    trace.passed(lambda: "given" if text else "not required")
 
 
 def _takes_input(rule: Rule, offer: Offer) -> bool:
@@ -122,8 +201,8 @@ def _takes_input(rule: Rule, offer: Offer) -> bool:
         raise Refused(Code.BAD_INPUT, f"this command {wants}") from None
 
 
-def _environment(rule: Rule, request: Request) -> Mapping[str, str]:
-    """Return all of the command's environment; nothing of the caller's line gets into it."""
+def _environment(rule: Rule, request: Request, values: Values) -> Mapping[str, str]:
+    """Return all of the command's environment; of the caller's line only secrets get into it."""
     about = {
         "REXEC_PRINCIPAL": request.principal,
         "REXEC_COMMAND": rule.name,
@@ -131,71 +210,25 @@ def _environment(rule: Rule, request: Request) -> Mapping[str, str]:
         "REXEC_CONNECTION_ID": request.connection_id,
         "REXEC_ADDRESS": request.address,
     }
-    return MappingProxyType({**BASE_ENVIRONMENT, **rule.environment, **about})
-
-
-def bind(parameters: Mapping[str, Parameter], words: Sequence[str], *, resolve: Resolve) -> dict[str, str]:
-    """Return the checked text of every parameter, of flags only those given; raise Refused."""
-    given, positional = _named(parameters, words)
-    for parameter in parameters.values():
-        if positional and not parameter.is_flag and parameter.name not in given:
-            given[parameter.name] = positional.pop(0)
-    if positional:
-        raise Refused(Code.BAD_ARGUMENT, f"too many arguments: this command takes {_all(parameters)}")
-    return {
-        name: value if parameter.is_flag else parameter.check(value, resolve)
-        for name, parameter in parameters.items()
-        if (value := _value(parameter, given)) is not None
+    secrets = {
+        parameter.variable: values[name][0]
+        for name, parameter in rule.parameters.items()
+        if parameter.passed is Pass.ENVIRONMENT and name in values
     }
+    return MappingProxyType({**BASE_ENVIRONMENT, **rule.environment, **secrets, **about})
 
 
-def _named(parameters: Mapping[str, Parameter], words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the values given as `--name value` or `--name=value`, and the other words."""
-    given: dict[str, str] = {}
-    positional: list[str] = []
-    rest = iter(words)
-    for word in rest:
-        if word == "--":
-            positional.extend(rest)
-        elif word.startswith("--"):
-            name, equals, value = word[2:].partition("=")
-            parameter = _declared(parameters, name)
-            if name in given:
-                raise Refused(Code.BAD_ARGUMENT, f"parameter {name!r} is given more than once")
-            if parameter.is_flag and equals:
-                raise Refused(Code.BAD_ARGUMENT, f"parameter {name!r} takes {parameter.kind.takes}")
-            given[name] = value if equals or parameter.is_flag else _following(rest, parameter)
+def _passed(rule: Rule, filled: Filled, values: Values) -> tuple[PassedText | PassedFile, ...]:
+    """Return what the program gets through descriptors."""
+    passed: list[PassedText | PassedFile] = []
+    for index, name in filled.descriptors.items():
+        if rule.parameters[name].is_secret:
+            passed.append(PassedText(index, values[name][0].encode()))
         else:
-            positional.append(word)
-    return given, positional
-
-
-def _declared(parameters: Mapping[str, Parameter], name: str) -> Parameter:
-    try:
-        return parameters[name]
-    except KeyError:
-        text = f"no such parameter: this command takes {_all(parameters)}"
-        raise Refused(Code.BAD_ARGUMENT, text, reason="an undeclared parameter") from None
-
-
-def _following(rest: Iterator[str], parameter: Parameter) -> str:
-    value = next(rest, None)
-    if value is None:
-        raise _missing(parameter, "has no value")
-    return value
-
-
-def _value(parameter: Parameter, given: Mapping[str, str]) -> str | None:
-    """Return what is to be checked: given, or the default; None for a flag that is not given."""
-    value = given.get(parameter.name, parameter.default)
-    if value is None and not parameter.is_flag:
-        raise _missing(parameter, "is missing")
-    return value
-
-
-def _missing(parameter: Parameter, what: str) -> Refused:
-    return Refused(Code.BAD_ARGUMENT, f"parameter {parameter.name!r} {what}; it takes {parameter.kind.takes}")
-
-
-def _all(parameters: Mapping[str, Parameter]) -> str:
-    return listed(parameters) or "no arguments"
+            passed.append(PassedFile(index, values[name][0]))
+    passed += [
+        PassedText(None, values[name][0].encode())
+        for name, parameter in rule.parameters.items()
+        if parameter.passed is Pass.STDIN and name in values
+    ]
+    return tuple(passed)

@@ -1,4 +1,4 @@
-"""How parameters are declared: one function and one row for each type.
+"""From what the table of a parameter's type has read to a Parameter: one function for each type.
 
 Rule 1: a declaration under which no value fits, or one that lets a value become an option
 without saying `leading_dash: allow`, is a fault.
@@ -7,181 +7,236 @@ Rule 2: a default is a value like any other and has to fit.
 
 import posixpath
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from decimal import Decimal
+from typing import Any, Final
 
-from rexecd import yamltext
+from rexecd import names
 from rexecd.errors import Refused
-from rexecd.limits import MAX_LINE
+from rexecd.forms import Entries, is_printable
 from rexecd.policy.grammar import PatternError
-from rexecd.policy.parameters import (
+from rexecd.policy.kinds import (
     HIGHEST,
     LOWEST,
     Choice,
+    Duration,
     Flag,
     Integer,
     Kind,
     Matching,
-    Parameter,
-    Path,
+    Number,
+    Secret,
     Text,
+    Time,
     Word,
-    is_clean_directory,
-    is_printable,
 )
+from rexecd.policy.parameters import Parameter, Pass, Repeat
 from rexecd.policy.pattern import compile_pattern
-from rexecd.yamltext import Faults, Keys, Mapping, Node, shown
+from rexecd.policy.places import LAST_PORT, HostAddress, Hostname, HostNetwork, Path, port
+from rexecd.policy.values import networks, variable_complaint
+from rexecd.yamltext import TEXT, Faults, Scalar, Sequence, shown
 
-_SWITCH: Final = ("allow", "refuse")
 _DASH: Final = "add 'leading_dash: allow' if a value may become an option"
 
 
-def read_line(node: Node, faults: Faults) -> str:
-    """Return a text for people on one line; an empty one with a fault."""
-    text = yamltext.text(node, faults)
-    if text is not None and not (text.strip() and is_printable(text)):
-        faults.add(node.place, "expected one line of text without control characters")
-    return text or ""
+def _has_dash(entries: Entries) -> bool:
+    return bool(entries.get("leading_dash") == "allow")
 
 
-def _is_allowed(node: Mapping, key: str, faults: Faults) -> bool:
-    """Return whether `key` says `allow`; without the key it is `refuse`."""
-    found = node.entries.get(key)
-    return found is not None and yamltext.choice(found, faults, options=_SWITCH) == "allow"
+def _choice(entries: Entries, faults: Faults) -> Kind | None:
+    listed = entries.node.entries.get("of")
+    # As they stand in the file: one that stands twice does not hide what is wrong with the others.
+    for item in listed.items if isinstance(listed, Sequence) else ():
+        if not isinstance(item, Scalar) or item.kind != TEXT:
+            continue
+        if not item.text or not is_printable(item.text):
+            faults.add(item.place, f"option {shown(item.text)} is empty or holds a control character")
+        elif item.text.startswith("-") and not _has_dash(entries):
+            faults.add(item.place, f"option {shown(item.text)} begins with '-'; {_DASH}")
+    options = entries.get("of")
+    return None if options is None else Choice(options)
 
 
-def _choice(node: Mapping, faults: Faults, *, dash: bool) -> Kind | None:
-    of = node.entries["of"]
-    options = yamltext.texts(of, faults, unique=True)
-    if options is None:
+def _bounds(entries: Entries, least: Any, most: Any) -> tuple[Any, Any] | None:  # noqa: ANN401 - any that compare
+    """Return `min` and `max`, or what holds without them; None where one has a fault."""
+    if entries.is_faulty("min") or entries.is_faulty("max"):
         return None
-    for option, item in zip(options, yamltext.sequence(of, faults), strict=True):
-        if not option or not is_printable(option):
-            faults.add(item.place, f"option {shown(option)} is empty or holds a control character")
-        elif option.startswith("-") and not dash:
-            faults.add(item.place, f"option {shown(option)} begins with '-'; {_DASH}")
-    return Choice(options)
+    low, high = entries.get("min"), entries.get("max")
+    return (least if low is None else low), (most if high is None else high)
 
 
-def _integer(node: Mapping, faults: Faults, *, dash: bool) -> Kind | None:
-    bounds: dict[str, int | None] = {"min": LOWEST if dash else 0, "max": HIGHEST}
-    for key in bounds:
-        if key in node.entries:
-            bounds[key] = yamltext.integer(node.entries[key], faults, least=LOWEST, most=HIGHEST)
-    least, most = bounds.values()
-    if least is None or most is None:
+def _integer(entries: Entries, faults: Faults) -> Kind | None:
+    found = _bounds(entries, LOWEST if _has_dash(entries) else 0, HIGHEST)
+    if found is None:
         return None
-    if least < 0 and not dash:
-        faults.add(node.entries["min"].place, f"negative values begin with '-'; {_DASH}")
+    least, most = found
+    if least < 0 and not _has_dash(entries):
+        faults.add(entries.place("min"), f"negative values begin with '-'; {_DASH}")
     elif least > most:
-        faults.add(node.place, f"no integer fits between {least} and {most}")
+        faults.add(entries.node.place, f"no integer fits between {least} and {most}")
     return Integer(least, most)
 
 
-def _word(node: Mapping, faults: Faults, *, dash: bool) -> Kind:  # noqa: ARG001 - as in _Row.read
-    return Word()
+def _number(entries: Entries, faults: Faults) -> Kind | None:
+    found = _bounds(entries, None if _has_dash(entries) else Decimal(0), None)
+    if found is None:
+        return None
+    least, most = found
+    if least is not None and least < 0 and not _has_dash(entries):
+        faults.add(entries.place("min"), f"negative values begin with '-'; {_DASH}")
+    elif least is not None and most is not None and least > most:
+        faults.add(entries.node.place, f"no number fits between {least} and {most}")
+    return Number(least, most)
 
 
-def _pattern(node: Mapping, faults: Faults, *, dash: bool) -> Kind | None:  # noqa: ARG001
-    matches = node.entries["matches"]
-    text = yamltext.text(matches, faults)
-    unicode = _is_allowed(node, "unicode", faults)
+def _port(entries: Entries, faults: Faults) -> Kind | None:
+    found = _bounds(entries, 1, LAST_PORT)
+    if found is None:
+        return None
+    if found[0] > found[1]:
+        faults.add(entries.node.place, f"no port fits between {found[0]} and {found[1]}")
+    return port(*found)
+
+
+def _duration(entries: Entries, faults: Faults) -> Kind | None:
+    if entries.is_faulty("min") or entries.is_faulty("max"):
+        return None
+    least, most = (Decimal(str(entries.get(key))) for key in ("min", "max"))
+    if least > most:
+        faults.add(entries.node.place, "no duration fits between 'min' and 'max'")
+    return Duration(least, most)
+
+
+def _pattern(entries: Entries, faults: Faults) -> Kind | None:
+    text = entries.get("matches")
     if text is None:
         return None
     try:
-        return Matching(compile_pattern(text), ascii_only=not unicode)
+        return Matching(compile_pattern(text), ascii_only=entries.get("unicode") != "allow")
     except PatternError as error:
-        faults.add(matches.place, str(error))
+        faults.add(entries.place("matches"), str(error))
         return None
 
 
-def _path(node: Mapping, faults: Faults, *, dash: bool) -> Kind | None:  # noqa: ARG001
-    under = node.entries["under"]
-    roots = yamltext.texts(under, faults, unique=True)
-    if roots is None:
-        return None
-    for root, item in zip(roots, yamltext.sequence(under, faults), strict=True):
-        if not is_clean_directory(root):
-            faults.add(item.place, f"{shown(root)} is not an absolute path without '//', '.' and '..' parts")
-    return Path(roots)
+def _path(entries: Entries, faults: Faults) -> Kind | None:  # noqa: ARG001 - as in _KINDS
+    roots = entries.get("under")
+    return None if roots is None else Path(roots)
 
 
-def _text(node: Mapping, faults: Faults, *, dash: bool) -> Kind | None:  # noqa: ARG001
-    most: int | None = 256
-    if "max" in node.entries:
-        most = yamltext.integer(node.entries["max"], faults, least=1, most=MAX_LINE)
+def _within(kind: Callable[..., Kind]) -> Callable[[Entries, Faults], Kind | None]:
+    def build(entries: Entries, _faults: Faults) -> Kind | None:
+        return None if entries.is_faulty("within") else kind(networks(entries.get("within")))
+
+    return build
+
+
+def _text(entries: Entries, faults: Faults) -> Kind | None:  # noqa: ARG001
+    most = entries.get("max")
     return None if most is None else Text(most)
 
 
-def _flag(node: Mapping, faults: Faults, *, dash: bool) -> Kind | None:  # noqa: ARG001
-    adds = yamltext.texts(node.entries["adds"], faults)
+def _flag(entries: Entries, faults: Faults) -> Kind | None:  # noqa: ARG001
+    adds = entries.get("adds")
     return None if adds is None else Flag(adds)
 
 
-class _Row(NamedTuple):
-    """How one type is read, and the keys it has besides `type` and `summary`."""
-
-    read: Callable[..., Kind | None]
-    keys: tuple[str, ...]
-    required: tuple[str, ...] = ()
+def _secret(entries: Entries, faults: Faults) -> Kind | None:  # noqa: ARG001
+    return Secret() if entries.has("pass") else None
 
 
-_VALUED: Final = ("default", "leading_dash")
-_KINDS: Final = {
-    "choice": _Row(_choice, ("of", *_VALUED), ("of",)),
-    "integer": _Row(_integer, ("min", "max", *_VALUED)),
-    "word": _Row(_word, _VALUED),
-    "pattern": _Row(_pattern, ("matches", "unicode", *_VALUED), ("matches",)),
-    "path": _Row(_path, ("under", *_VALUED), ("under",)),
-    "flag": _Row(_flag, ("adds",), ("adds",)),
-    "text": _Row(_text, ("max", *_VALUED)),
+def _always(kind: Kind) -> Callable[[Entries, Faults], Kind | None]:
+    return lambda _entries, _faults: kind
+
+
+_KINDS: Final[dict[str, Callable[[Entries, Faults], Kind | None]]] = {
+    "choice": _choice,
+    "integer": _integer,
+    "number": _number,
+    "word": _always(Word()),
+    "pattern": _pattern,
+    "path": _path,
+    "hostname": _always(Hostname()),
+    "address": _within(HostAddress),
+    "network": _within(HostNetwork),
+    "port": _port,
+    "duration": _duration,
+    "time": _always(Time()),
+    "text": _text,
+    "flag": _flag,
+    "secret": _secret,
 }
-_LATER: Final = frozenset(
-    {"number", "hostname", "address", "network", "port", "duration", "time", "secret", "repetition"}
-)
 
 
-def read_parameter(name: str, node: Node, faults: Faults) -> Parameter | None:
-    """Return the declared parameter, or None with a fault."""
-    found = yamltext.mapping(node, faults)
-    kind = found.entries.get("type")
-    if kind is None:
-        if isinstance(node, Mapping):
-            faults.add(node.place, "missing key 'type'")
+def build_parameter(name: str, word: str, entries: Entries, faults: Faults) -> Parameter | None:
+    """Return the parameter whose table of type `word` has read `entries`, or None with a fault."""
+    kind = _KINDS[word](entries, faults)
+    repeat = _repeat(entries, faults)
+    passed = Pass(entries.get("pass") or Pass.ARGUMENT.value)
+    variable = _variable(entries, passed, faults) if isinstance(kind, Secret) else ""
+    if kind is None or any(map(entries.is_faulty, entries.node.entries)):
         return None
-    if isinstance(kind, yamltext.Scalar) and kind.text in _LATER:
-        faults.add(kind.place, f"type {kind.text!r} is not supported by this version")
-        return None
-    word = yamltext.choice(kind, faults, options=_KINDS)
-    return None if word is None else _read_kind(name, found, _KINDS[word], faults)
+    parameter = Parameter(
+        name=name,
+        kind=kind,
+        summary=entries.get("summary") or "",
+        default=_spelled(entries.get("default")),
+        optional=bool(entries.get("optional")),
+        # What never becomes an argument cannot become an option.
+        leading_dash=_has_dash(entries) or isinstance(kind, Secret),
+        repeat=repeat,
+        passed=passed,
+        variable=variable,
+    )
+    _check_default(parameter, entries, faults)
+    return parameter
 
 
-def _read_kind(name: str, node: Mapping, row: _Row, faults: Faults) -> Parameter | None:
-    yamltext.keyed(node, faults, keys=Keys(("type", "summary", *row.keys), row.required))
-    if any(key not in node.entries for key in row.required):
+def _repeat(entries: Entries, faults: Faults) -> Repeat | None:
+    if not entries.has("most"):
+        if entries.has("least"):
+            faults.add(entries.key_place("least"), "a repetition needs 'most' as well")
         return None
-    # A flag's leading_dash is an unknown key, and has been complained about.
-    dash = _is_allowed(node, "leading_dash", faults)
-    kind = row.read(node, faults, dash=dash)
-    summary = read_line(node.entries["summary"], faults) if "summary" in node.entries else ""
-    if kind is None:
+    for key in ("default", "optional"):
+        if entries.has(key):
+            faults.add(entries.key_place(key), f"a repetition has no {key!r}; 'least: 0' lets it be left out")
+    if entries.get("pass") == Pass.DESCRIPTOR.value:
+        faults.add(entries.key_place("pass"), "a repetition cannot be passed as descriptors")
+    least, most = entries.get("least"), entries.get("most")
+    if least is None or most is None:
         return None
-    parameter = Parameter(name, kind, default=None, leading_dash=dash, summary=summary)
-    if "default" not in node.entries or parameter.is_flag:
-        return parameter
-    return _with_default(parameter, node.entries["default"], faults)
+    if least > most:
+        faults.add(entries.place("least"), f"at least {least} and at most {most}: no number of values fits")
+    return Repeat(least, most)
 
 
-def _with_default(parameter: Parameter, node: Node, faults: Faults) -> Parameter | None:
-    if isinstance(parameter.kind, Integer):
-        number = yamltext.integer(node, faults, least=LOWEST, most=HIGHEST)
-        default = None if number is None else str(number)
-    else:
-        default = yamltext.text(node, faults)
-    if default is None:
-        return None
+def _variable(entries: Entries, passed: Pass, faults: Faults) -> str:
+    """Return the variable of a secret; it stands there if it is passed in one, and only then."""
+    variable = entries.get("variable") or ""
+    if passed is not Pass.ENVIRONMENT:
+        if entries.has("variable"):
+            faults.add(entries.key_place("variable"), "only 'pass: environment' has a variable")
+    elif not entries.has("variable"):
+        faults.add(entries.node.place, "missing key 'variable': the environment variable it is passed in")
+    elif variable and (complaint := variable_complaint(variable) or _is_obeyed(variable)):
+        faults.add(entries.place("variable"), complaint)
+    return variable
+
+
+def _is_obeyed(variable: str) -> str | None:
+    return f"a caller's value cannot become {variable!r}" if variable in names.OBEYED_VARIABLES else None
+
+
+def _spelled(default: object) -> str | None:
+    return None if default is None else str(default)
+
+
+def _check_default(parameter: Parameter, entries: Entries, faults: Faults) -> None:
+    if parameter.default is None:
+        return
+    if parameter.optional:
+        faults.add(entries.key_place("optional"), "a parameter with a default may be left out already")
     try:
         # Whether a path's links stay inside is seen at each decision; here it is only read.
-        parameter.check(default, posixpath.normpath)
+        parameter.check(parameter.default, posixpath.normpath)
     except Refused as refused:
-        faults.add(node.place, f"the default {shown(default)} does not fit: {refused.text}")
-    return Parameter(parameter.name, parameter.kind, default, parameter.leading_dash, parameter.summary)
+        place = entries.place("default")
+        faults.add(place, f"the default {shown(parameter.default)} does not fit: {refused.text}")

@@ -1,37 +1,51 @@
-"""What a principal may run, in words for people, cut to what the wire carries.
+"""What a principal may run, in words for people and as JSON Schema for programs.
 
 Rule: a listing names no path and no pattern (ATTACKS POL-15); a summary may, it is the operator's.
 """
 
+import json
 import shlex
+from typing import Final
 
-from rexecd.limits import MAX_PARAMETERS, MAX_TEXT
-from rexecd.policy.model import Policy, Rule, Stdin
-from rexecd.policy.parameters import Parameter, Path
+from rexecd.limits import MAX_PARAMETERS, MAX_SCHEMA, MAX_TEXT
+from rexecd.policy.decide import admits
+from rexecd.policy.kinds import Integer, Number
+from rexecd.policy.model import Justification, Policy, Rule, Stdin
+from rexecd.policy.parameters import Parameter
+from rexecd.policy.places import Path
 from rexecd.wire.messages import Entry
 
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 #: Longest line about one parameter, in bytes (PROTOCOL 4).
-_LINE = 512
-_STDIN = {Stdin.ACCEPT: "read if there is any", Stdin.REQUIRE: "required"}
+_LINE: Final = 512
+_STDIN: Final = {Stdin.ACCEPT: "read if there is any", Stdin.REQUIRE: "required"}
 
 
-def entries(policy: Policy, principal: str) -> tuple[Entry, ...]:
-    """Return an entry for every rule the principal may use, by name; none for a stranger."""
+def entries(policy: Policy, principal: str, address: str) -> tuple[Entry, ...]:
+    """Return an entry for every rule the principal may use from there, by name; none for a stranger.
+
+    What is hidden is left out; it can be run all the same.
+    """
     known = policy.principals.get(principal)
-    rules = {} if known is None else known.rules
-    return tuple(_entry(rules[name]) for name in sorted(rules))
+    if known is None:
+        return ()
+    rules = (known.rules[name] for name in sorted(known.rules))
+    return tuple(_entry(rule) for rule in rules if not rule.hidden and admits(known, rule, address))
 
 
 def _entry(rule: Rule) -> Entry:
     lines = [_describe(parameter) for parameter in rule.parameters.values()]
     if rule.stdin is not Stdin.REFUSE:
         lines.append(f"standard input: {_STDIN[rule.stdin]}")
+    if rule.justification is Justification.REQUIRED:
+        lines.append("a reason: required (--reason TEXT)")
     return Entry(
         name=rule.name,
         usage=cut(usage(rule), MAX_TEXT),
         summary=cut(rule.summary, MAX_TEXT),
         description=cut(rule.description, MAX_TEXT),
         parameters=tuple(cut(line, _LINE) for line in lines[:MAX_PARAMETERS]),
+        schema=_fitting(json.dumps(schema(rule), separators=(",", ":"))),
     )
 
 
@@ -40,13 +54,50 @@ def usage(rule: Rule) -> str:
     return " ".join([rule.name, *map(_slot, rule.parameters.values())])
 
 
+def schema(rule: Rule) -> dict[str, object]:
+    """Return the JSON Schema of an object with a property for each parameter.
+
+    `x-rexec` has what a program needs to know besides them.
+    """
+    parameters = rule.parameters.values()
+    return {
+        "$schema": _DIALECT,
+        "title": rule.name,
+        "description": rule.summary,
+        "type": "object",
+        "properties": {parameter.name: _property(parameter) for parameter in parameters},
+        "required": [parameter.name for parameter in parameters if parameter.is_required],
+        "additionalProperties": False,
+        "x-rexec": {
+            "stdin": rule.stdin.value,
+            "justification": rule.justification.value,
+            "timeout": rule.timeout,
+        },
+    }
+
+
+def _property(parameter: Parameter) -> dict[str, object]:
+    default = None if isinstance(parameter.kind, Path) else parameter.default
+    if default is None:
+        return dict(parameter.schema)
+    number = {Integer: int, Number: float}.get(type(parameter.kind))
+    return {**parameter.schema, "default": default if number is None else number(default)}
+
+
+def _fitting(text: str) -> str:
+    """Return a schema, or nothing for one that a message cannot carry."""
+    return text if len(text) <= MAX_SCHEMA else ""
+
+
 def _slot(parameter: Parameter) -> str:
     if parameter.is_flag:
         return f"[--{parameter.name}]"
-    if parameter.default is None:
-        return f"<{parameter.name}>"
+    if parameter.repeat is not None:
+        return f"<{parameter.name}>..." if parameter.repeat.least else f"[{parameter.name}]..."
     shown = _default(parameter)
-    return f"[{parameter.name}={shown}]" if shown else f"[{parameter.name}]"
+    if shown:
+        return f"[{parameter.name}={shown}]"
+    return f"<{parameter.name}>" if parameter.is_required else f"[{parameter.name}]"
 
 
 def _default(parameter: Parameter) -> str:
@@ -60,9 +111,9 @@ def _describe(parameter: Parameter) -> str:
     """Return `unit: one of nginx, postgresql (the service)`."""
     name = f"--{parameter.name}" if parameter.is_flag else parameter.name
     default = _default(parameter)
-    suffix = f", {default} if left out" if default else ""
+    suffix = f", {default} if left out" if default else ", or nothing" if parameter.optional else ""
     summary = f" ({parameter.summary})" if parameter.summary else ""
-    return f"{name}: {parameter.kind.takes}{suffix}{summary}"
+    return f"{name}: {parameter.takes}{suffix}{summary}"
 
 
 def cut(text: str, most: int) -> str:

@@ -1,168 +1,214 @@
-"""The text of a policy in, a Policy out, or every fault in it at once.
+"""The texts of a policy in, a Policy out, or every fault in them at once.
 
 Rule 1: rules, roles and principals have no order, and a name stands for one thing.
 Rule 2: what grants nothing or names nothing is a fault, not a silent no.
 Rule 3: deny beats allow, over all roles of a principal.
+Rule 4: no I/O. Included files and accounts are asked of what is handed in.
 """
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from collections.abc import Mapping as Map
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from rexecd import names, yamltext
-from rexecd.policy.command import read_rule
-from rexecd.policy.model import Policy, Principal, Rule
-from rexecd.yamltext import Faults, Keys, Mapping, Node, Place, shown, suggest
+from rexecd import yamltext
+from rexecd.errors import ConfigError
+from rexecd.forms import Entries, Table
+from rexecd.policy.command import build_rule
+from rexecd.policy.identity import Accounts, Nobody
+from rexecd.policy.model import Policy, Principal, Role, Rule, Term
+from rexecd.policy.tables import PART, POLICY
+from rexecd.policy.values import networks
+from rexecd.yamltext import Faults, Place, shown, suggest
 
-_TOP: Final = Keys(("version", "principals", "roles", "commands"), ("version",), ("include",))
-_ROLE: Final = Keys(("allow", "deny"), ("allow",))
-_PRINCIPAL: Final = Keys(("roles",), ("roles",), ("from", "require"))
-
-_IN_A_COMMAND: Final = "use lower-case letters, digits, '-', '_' and dots between words"
-_IN_A_PRINCIPAL: Final = "use letters, digits and . _ @ -, and begin with a letter or digit"
-
-
-class _Role(NamedTuple):
-    """The names of the commands a role allows and denies."""
-
-    allow: frozenset[str]
-    deny: frozenset[str]
+_SECTIONS: Final = ("principals", "roles", "commands")
+_NOBODY: Final = Nobody()
 
 
-def load(text: str, source: str) -> Policy:
-    """Return the policy in `text`; raise ConfigError with every fault.
+class File(NamedTuple):
+    """One file's text, and its name in messages."""
+
+    source: str
+    text: str
+
+
+#: Return the files of an included directory in the order of their names; raise ConfigError.
+Include = Callable[[str], Sequence[File]]
+
+
+def nothing_included(directory: str) -> Sequence[File]:
+    """Refuse: this policy is a text without a place, and has no directories beside it."""
+    raise ConfigError(f"{shown(directory)} cannot be included here")
+
+
+def load(
+    text: str, source: str, *, include: Include = nothing_included, accounts: Accounts = _NOBODY
+) -> Policy:
+    """Return the policy in `text` and what it includes; raise ConfigError with every fault.
 
     `source` is the file's name in messages.
     """
     faults = Faults()
-    top = yamltext.keyed(yamltext.parse(text, source, faults), faults, keys=_TOP)
-    policy = None if top is None else _read(top, text, faults)
+    merged, files = read(File(source, text), include, faults)
+    policy = None if merged is None else _build(merged, accounts, faults)
     faults.check()
     if policy is None:  # only where a fault was found; kept so that nothing else can follow
         raise RuntimeError("a policy without faults was not read")
-    return policy
+    digest = hashlib.sha256("".join(file.text for file in files).encode(errors="replace")).hexdigest()
+    has_secrets = any(rule.has_secret for rule in policy.rules.values())
+    return Policy(policy.principals, policy.rules, policy.roles, digest, has_secrets)
 
 
-def _read(top: Mapping, text: str, faults: Faults) -> Policy:
-    if "version" in top.entries:
-        yamltext.integer(top.entries["version"], faults, least=1, most=1)
-    commands = _section(top, "commands", faults)
-    if not commands.entries:
-        faults.add(commands.place, "without commands a policy allows nothing")
-    rules = _rules(commands, faults)
-    roles = _roles(_section(top, "roles", faults), commands.entries, faults)
-    principals = {
-        name: Principal(name, MappingProxyType(_permitted(held, rules)))
-        for name, held in _principals(_section(top, "principals", faults), roles, faults).items()
+class Merged(NamedTuple):
+    """The sections of all files together: what was read of each name, and where each name stands."""
+
+    read: Map[str, Map[str, Entries]]
+    places: Map[str, Map[str, Place]]
+    #: Where a policy without any commands is at fault.
+    commands: Place
+
+
+def read(main: File, include: Include, faults: Faults) -> tuple[Merged | None, list[File]]:
+    """Return what stands in a policy's files, and the files; None where the first cannot be read."""
+    top = _read_file(main, POLICY, faults)
+    if top is None:
+        return None, [main]
+    files = [main]
+    if top.has("include") and not top.is_faulty("include"):
+        try:
+            files += include(top.get("include"))
+        except ConfigError as error:
+            for fault in error.faults:
+                faults.add(top.place("include"), fault)
+    parts = [top, *(part for file in files[1:] if (part := _read_file(file, PART, faults)) is not None)]
+    return _merge(parts, faults), files
+
+
+def _read_file(file: File, table: Table, faults: Faults) -> Entries | None:
+    return table.read(yamltext.parse(file.text, file.source, faults), faults)
+
+
+def _merge(parts: Sequence[Entries], faults: Faults) -> Merged:
+    found: dict[str, dict[str, Entries]] = {name: {} for name in _SECTIONS}
+    places: dict[str, dict[str, Place]] = {name: {} for name in _SECTIONS}
+    for part in parts:
+        for name in _SECTIONS:
+            section: Entries | None = part.get(name)
+            if section is None:
+                continue
+            for key, place in section.node.keys.items():
+                if key in places[name]:
+                    faults.add(place, f"repeated key {shown(key)}, first at {places[name][key]}")
+                    continue
+                places[name][key] = place
+                if key in section.values:
+                    found[name][key] = section.values[key]
+    return Merged(found, places, parts[0].place("commands"))
+
+
+def _build(merged: Merged, accounts: Accounts, faults: Faults) -> Policy:
+    places = merged.places
+    if not places["commands"]:
+        faults.add(merged.commands, "without commands a policy allows nothing")
+    rules = {
+        name: rule
+        for name, entries in merged.read["commands"].items()
+        if (rule := build_rule(name, places["commands"][name], entries, accounts, faults)) is not None
     }
-    digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()
-    return Policy(MappingProxyType(principals), MappingProxyType(rules), digest)
+    names = _Names(places["commands"])
+    roles = {
+        name: role
+        for name, entries in merged.read["roles"].items()
+        if (role := _role(name, places["roles"][name], entries, names, faults)) is not None
+    }
+    principals = {
+        name: Principal(
+            name=name,
+            place=places["principals"][name],
+            roles=tuple(role.name for role in held),
+            sources=networks(entries.get("from")),
+            rules=MappingProxyType(_permitted(held, rules)),
+        )
+        for name, entries in merged.read["principals"].items()
+        if (held := _held(entries, places["roles"], roles, faults)) is not None
+    }
+    for rule in rules.values():
+        _check_examples(rule, places["principals"], faults)
+    return Policy(MappingProxyType(principals), MappingProxyType(rules), MappingProxyType(roles), digest="")
 
 
-def _section(top: Mapping, name: str, faults: Faults) -> Mapping:
-    """Return one of the mappings of a policy; an empty one where it is missing."""
-    node = top.entries.get(name)
-    return Mapping({}, {}, top.place) if node is None else yamltext.mapping(node, faults)
+class _Names:
+    """The names of all commands, and what `prefix.*` stands for among them."""
+
+    def __init__(self, commands: Collection[str]) -> None:
+        self.all = frozenset(commands)
+        below: dict[str, set[str]] = {}
+        for name in commands:
+            at = name.find(".")
+            while at >= 0:
+                below.setdefault(name[: at + 1] + "*", set()).add(name)
+                at = name.find(".", at + 1)
+        self._below = {prefix: frozenset(found) for prefix, found in below.items()}
+
+    def matching(self, pattern: str) -> frozenset[str]:
+        """Return the commands a name, `prefix.*` or `*` stands for."""
+        if pattern == "*":
+            return self.all
+        return self._below.get(pattern, frozenset({pattern} & self.all))
+
+    def complaint(self, pattern: str) -> str:
+        """Return what is wrong with a pattern that stands for nothing."""
+        if "*" in pattern.removesuffix(".*"):
+            return f"{shown(pattern)} is not a command, 'prefix.*' or '*'"
+        return f"{shown(pattern)} matches no command{suggest(pattern, sorted(self.all.union(self._below)))}"
 
 
-def _rules(commands: Mapping, faults: Faults) -> dict[str, Rule]:
-    rules = {}
-    for name, node in commands.entries.items():
-        place = commands.keys[name]
-        if name in names.RESERVED_COMMANDS:
-            faults.add(place, f"{name!r} is a word of the interactive session; choose another name")
-        elif not names.is_name(names.COMMAND, name):
-            faults.add(place, f"{shown(name)} cannot name a command; {_IN_A_COMMAND}")
-        rule = read_rule(name, place, node, faults)
-        if rule is not None:
-            rules[name] = rule
-    return rules
-
-
-def _roles(section: Mapping, commands: Collection[str], faults: Faults) -> dict[str, _Role | None]:
-    """Return every role by name; None for one with a fault, so that it is not reported as unknown."""
-    roles: dict[str, _Role | None] = {}
-    for name, node in section.entries.items():
-        place = section.keys[name]
-        _check_name(name, place, "role", faults)
-        roles[name] = _role(node, place, commands, faults)
-    return roles
-
-
-def _check_name(name: str, place: Place, what: str, faults: Faults) -> None:
-    if not names.is_name(names.PRINCIPAL, name):
-        faults.add(place, f"{shown(name)} cannot name a {what}; {_IN_A_PRINCIPAL}")
-
-
-def _role(node: Node, place: Place, commands: Collection[str], faults: Faults) -> _Role | None:
-    found = yamltext.keyed(node, faults, keys=_ROLE)
-    if found is None or "allow" not in found.entries:
+def _role(name: str, place: Place, entries: Entries, names: _Names, faults: Faults) -> Role | None:
+    """Return a role; None for one with a fault."""
+    allow = _terms(entries, "allow", names, faults)
+    deny = _terms(entries, "deny", names, faults)
+    if allow is None or deny is None or not entries.has("allow"):
         return None
-    allow = _matches(found.entries["allow"], commands, faults)
-    deny = _matches(found.entries["deny"], commands, faults) if "deny" in found.entries else frozenset()
-    if allow is None or deny is None:
-        return None
-    if not allow - deny:
+    role = Role(name, place, allow, deny)
+    if not role.allowed - role.denied:
         faults.add(place, "this role allows nothing: all of it is denied again")
-    return _Role(allow, deny)
+    return role
 
 
-def _matches(node: Node, commands: Collection[str], faults: Faults) -> frozenset[str] | None:
-    """Return the commands a list of names, `prefix.*` and `*` stands for; None with a fault."""
-    patterns = yamltext.texts(node, faults, unique=True)
-    if patterns is None:
+def _terms(entries: Entries, key: str, names: _Names, faults: Faults) -> tuple[Term, ...] | None:
+    """Return what a list of names, `prefix.*` and `*` stands for; None with a fault."""
+    if entries.is_faulty(key):
         return None
-    found: set[str] = set()
-    complete = True
-    for pattern, item in zip(patterns, yamltext.sequence(node, faults), strict=True):
-        matching = {command for command in commands if _is_match(pattern, command)}
-        if not matching:
-            faults.add(item.place, _nothing_matches(pattern, commands))
-            complete = False
-        found |= matching
-    return frozenset(found) if complete else None
+    terms = [Term(pattern, place, names.matching(pattern)) for pattern, place in entries.items(key)]
+    for term in terms:
+        if not term.commands:
+            faults.add(term.place, names.complaint(term.pattern))
+    return tuple(terms) if all(term.commands for term in terms) else None
 
 
-def _is_match(pattern: str, command: str) -> bool:
-    if pattern.endswith(".*"):
-        return command.startswith(pattern[:-1])
-    return pattern in ("*", command)
+def _held(
+    entries: Entries, known: Map[str, Place], roles: Map[str, Role], faults: Faults
+) -> list[Role] | None:
+    """Return the roles a principal holds; None where its list has a fault."""
+    for name, place in entries.items("roles"):
+        if name not in known:
+            faults.add(place, f"unknown role {shown(name)}{suggest(name, known)}")
+    names = entries.get("roles")
+    return None if names is None else [roles[name] for name in names if name in roles]
 
 
-def _nothing_matches(pattern: str, commands: Collection[str]) -> str:
-    if "*" in pattern.removesuffix(".*") and pattern != "*":
-        return f"{shown(pattern)} is not a command, 'prefix.*' or '*'"
-    prefixes = {command.rpartition(".")[0] + ".*" for command in commands if "." in command}
-    return f"{shown(pattern)} matches no command{suggest(pattern, sorted(prefixes.union(commands)))}"
-
-
-def _principals(section: Mapping, roles: Map[str, _Role | None], faults: Faults) -> dict[str, list[_Role]]:
-    """Return the roles each principal holds."""
-    principals = {}
-    for name, node in section.entries.items():
-        _check_name(name, section.keys[name], "principal", faults)
-        found = yamltext.keyed(node, faults, keys=_PRINCIPAL)
-        if found is not None and "roles" in found.entries:
-            principals[name] = _held(found.entries["roles"], roles, faults)
-    return principals
-
-
-def _held(node: Node, roles: Map[str, _Role | None], faults: Faults) -> list[_Role]:
-    held = []
-    for item, name in zip(
-        yamltext.sequence(node, faults), yamltext.texts(node, faults, unique=True) or (), strict=False
-    ):
-        role = roles.get(name)
-        if name not in roles:
-            faults.add(item.place, f"unknown role {shown(name)}{suggest(name, roles)}")
-        elif role is not None:
-            held.append(role)
-    return held
-
-
-def _permitted(held: list[_Role], rules: Map[str, Rule]) -> dict[str, Rule]:
-    allowed = frozenset[str]().union(*(role.allow for role in held))
-    denied = frozenset[str]().union(*(role.deny for role in held))
+def _permitted(held: list[Role], rules: Map[str, Rule]) -> dict[str, Rule]:
+    """Return what roles allow together, less what any of them denies."""
+    allowed = frozenset[str]().union(*(role.allowed for role in held))
+    denied = frozenset[str]().union(*(role.denied for role in held))
     return {name: rules[name] for name in sorted(allowed - denied) if name in rules}
+
+
+def _check_examples(rule: Rule, principals: Map[str, Place], faults: Faults) -> None:
+    for example in rule.examples:
+        if example.principal not in principals:
+            faults.add(
+                example.place,
+                f"unknown principal {shown(example.principal)}{suggest(example.principal, principals)}",
+            )

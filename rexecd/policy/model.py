@@ -1,83 +1,18 @@
-"""What a loaded policy is: frozen, complete, and independent of the file it came from."""
+"""What a loaded policy is: frozen, complete, and independent of the files it came from.
+
+Places are for messages and records; two rules that say the same are equal wherever they stand.
+"""
 
 import enum
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from rexecd.errors import Code, Refused
-from rexecd.policy.parameters import Flag, Parameter
+from rexecd.policy.parameters import Parameter
+from rexecd.policy.places import Network
+from rexecd.policy.template import Template
 from rexecd.yamltext import Place
-
-#: `{{name}}` stands for `{name}` as text, `{name}` is a hole; all other braces are text.
-_HOLE: Final = re.compile(r"\{\{([A-Za-z_][A-Za-z0-9_]*)\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
-class Hole(NamedTuple):
-    """Where the value of a parameter goes."""
-
-    name: str
-
-
-#: One element of an argument vector before it is filled: literal text and holes.
-Element = tuple[str | Hole, ...]
-
-
-def element(text: str) -> Element:
-    """Return the pieces of one element of `run`."""
-    pieces: list[str | Hole] = []
-    literal, at = "", 0
-    for found in _HOLE.finditer(text):
-        literal += text[at : found.start()]
-        at = found.end()
-        if found[1]:
-            literal += "{" + found[1] + "}"
-            continue
-        pieces += [literal, Hole(found[2])] if literal else [Hole(found[2])]
-        literal = ""
-    literal += text[at:]
-    return (*pieces, literal) if literal or not pieces else tuple(pieces)
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """The argument vector of a rule, its first element the program. It was split when loaded."""
-
-    elements: tuple[Element, ...]
-
-    @property
-    def holes(self) -> frozenset[str]:
-        """Return the names of all holes."""
-        return frozenset(
-            piece.name for pieces in self.elements for piece in pieces if isinstance(piece, Hole)
-        )
-
-    def fill(self, parameters: Mapping[str, Parameter], values: Mapping[str, str]) -> tuple[str, ...]:
-        """Return the argument vector; raise Refused where a value would become an option.
-
-        `values` has a checked text for every parameter that is not a flag, and any text for a
-        flag that was given. One element stays one argument; only flags add or leave out some.
-        """
-        filled: list[str] = []
-        for pieces in self.elements:
-            first = pieces[0]
-            parameter = parameters[first.name] if isinstance(first, Hole) else None
-            if parameter is not None and isinstance(parameter.kind, Flag):
-                filled.extend(parameter.kind.adds if parameter.name in values else ())
-            else:
-                filled.append(_join(pieces, parameters, values))
-        return tuple(filled)
-
-
-def _join(pieces: Element, parameters: Mapping[str, Parameter], values: Mapping[str, str]) -> str:
-    """Return one argument. An empty value must not bring the '-' behind it to the front (CWE-88)."""
-    argument = "".join(values[piece.name] if isinstance(piece, Hole) else piece for piece in pieces)
-    holes = [piece.name for piece in pieces if isinstance(piece, Hole)]
-    exposed = isinstance(pieces[0], Hole) and argument.startswith("-")
-    if exposed and not any(parameters[name].leading_dash for name in holes):
-        raise Refused(Code.BAD_ARGUMENT, f"parameter {holes[0]!r} must not be empty")
-    return argument
 
 
 class Stdin(enum.Enum):
@@ -88,12 +23,44 @@ class Stdin(enum.Enum):
     REQUIRE = "require"
 
 
+class Justification(enum.Enum):
+    """Whether a caller has to say why."""
+
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
+class Identity(NamedTuple):
+    """Who a command runs as, resolved when the policy was loaded."""
+
+    user: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+    def __str__(self) -> str:
+        groups = ",".join(map(str, self.groups)) or "none"
+        return f"{self.user} (uid {self.uid}, gid {self.gid}, groups {groups})"
+
+
+class Example(NamedTuple):
+    """One of a policy's own tests: who asks for what, from where, and what has to come of it."""
+
+    place: Place
+    principal: str
+    #: Empty: from an address that every `from` admits.
+    address: str
+    line: str
+    justification: str
+    allowed: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One allowed command."""
 
     name: str
-    place: Place
+    place: Place = field(compare=False)
     summary: str
     description: str
     template: Template
@@ -104,8 +71,56 @@ class Rule:
     timeout: float
     environment: Mapping[str, str]
     working_directory: str
+    umask: int
+    #: None: the daemon's own.
+    identity: Identity | None
+    #: Where callers have to come from; empty for anywhere.
+    sources: tuple[Network, ...]
+    justification: Justification
+    #: Whether listings leave it out.
+    hidden: bool
     #: Bytes of stdout and stderr together; None means no ceiling.
     output_ceiling: int | None
+    #: Bytes of standard input; None means no ceiling.
+    input_ceiling: int | None
+    examples: tuple[Example, ...] = field(compare=False)
+    #: Codes of lint that are meant, with the reason.
+    silenced: Mapping[str, str] = field(compare=False)
+    #: Keys that stand in the file: whether a default was chosen is for lint.
+    written: frozenset[str] = field(compare=False)
+
+    @property
+    def has_secret(self) -> bool:
+        """Return whether a line for it may hold what no record may."""
+        return any(parameter.is_secret for parameter in self.parameters.values())
+
+
+class Term(NamedTuple):
+    """One name, `prefix.*` or `*` in a role, and the commands it stands for."""
+
+    pattern: str
+    place: Place
+    commands: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What those who hold it may run, and what they may not, whatever else they hold."""
+
+    name: str
+    place: Place
+    allow: tuple[Term, ...]
+    deny: tuple[Term, ...]
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        """Return the commands it allows."""
+        return frozenset[str]().union(*(term.commands for term in self.allow))
+
+    @property
+    def denied(self) -> frozenset[str]:
+        """Return the commands it denies."""
+        return frozenset[str]().union(*(term.commands for term in self.deny))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +128,10 @@ class Principal:
     """Somebody who may run something: the rules its roles permit, by name."""
 
     name: str
+    place: Place = field(compare=False)
+    roles: tuple[str, ...]
+    #: Where it has to come from; empty for anywhere.
+    sources: tuple[Network, ...]
     rules: Mapping[str, Rule]
 
 
@@ -122,8 +141,32 @@ class Policy:
 
     principals: Mapping[str, Principal]
     rules: Mapping[str, Rule]
-    #: SHA-256 of the text it was loaded from, in hex.
+    roles: Mapping[str, Role]
+    #: SHA-256 of the files it was loaded from, one after the other, in hex.
     digest: str
+    #: Whether some rule takes a secret, so that lines have to be looked at before they are recorded.
+    has_secrets: bool = False
+
+
+#: Allows nothing to nobody.
+NO_POLICY: Final = Policy(MappingProxyType({}), MappingProxyType({}), MappingProxyType({}), digest="none")
+
+
+class PassedText(NamedTuple):
+    """A secret for the program: through a pipe whose number ends an argument, or as its stdin (None)."""
+
+    argument: int | None
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"PassedText(argument={self.argument!r})"
+
+
+class PassedFile(NamedTuple):
+    """A file for the program, opened for reading without following any link; its number ends an argument."""
+
+    argument: int
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +179,27 @@ class Invocation:
     rule: str
     #: Where the rule stands: `policy.yaml:12:3`.
     place: str
+    #: Complete but for the numbers of descriptors, which are put behind the arguments `passed` names.
     argv: tuple[str, ...]
-    #: Complete: nothing of the daemon's own environment is added.
-    environment: Mapping[str, str]
+    #: Complete: nothing of the daemon's own environment is added. It may hold secrets.
+    environment: Mapping[str, str] = field(repr=False)
     working_directory: str
+    umask: int
+    #: None: the daemon's own.
+    identity: Identity | None
     #: Seconds.
     timeout: float
     takes_input: bool
     #: Bytes of stdout and stderr together; None means no ceiling.
     output_ceiling: int | None
+    #: Bytes of standard input; None means no ceiling.
+    input_ceiling: int | None
+    passed: tuple[PassedText | PassedFile, ...]
+
+    def recorded_argv(self) -> tuple[str, ...]:
+        """Return the arguments as a record shows them: what stands behind each descriptor, but no secret."""
+        argv = list(self.argv)
+        for passed in self.passed:
+            if passed.argument is not None:
+                argv[passed.argument] += f"[{passed.path if isinstance(passed, PassedFile) else 'secret'}]"
+        return tuple(argv)

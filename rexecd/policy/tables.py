@@ -1,0 +1,361 @@
+"""Every key of a policy: what may stand there, what it means, and what holds without it.
+
+The checker, the JSON Schema (`rexecd config schema`) and the manual page are made from these tables.
+"""
+
+from decimal import Decimal as Exact
+from typing import Final
+
+from rexecd import names
+from rexecd.forms import (
+    Choice,
+    Decimal,
+    Duration,
+    Flag,
+    Integer,
+    Key,
+    Line,
+    Listed,
+    Named,
+    Size,
+    Table,
+    Text,
+    Variant,
+)
+from rexecd.limits import MAX_JUSTIFICATION, MAX_LINE, MAX_PARAMETERS, MAX_WORDS
+from rexecd.policy.identity import RUN_AS
+from rexecd.policy.kinds import HIGHEST, LOWEST
+from rexecd.policy.model import Justification, Stdin
+from rexecd.policy.parameters import Pass
+from rexecd.policy.places import LAST_PORT
+from rexecd.policy.values import (
+    DESCRIPTION,
+    DIRECTORY,
+    NETWORK,
+    RUN,
+    UMASK,
+    variable_complaint,
+)
+from rexecd.yamltext import shown
+
+_LONGEST: Final = 24 * 3600.0
+_YEARS: Final = 1e9
+_SWITCH: Final = Choice(("allow", "refuse"))
+_IN_A_COMMAND: Final = "use lower-case letters, digits, '-', '_' and dots between words"
+_IN_A_PRINCIPAL: Final = "use letters, digits and . _ @ -, and begin with a letter or digit"
+
+
+def _command_complaint(name: str) -> str | None:
+    if name in names.RESERVED_COMMANDS:
+        return f"{name!r} is a word of the interactive session; choose another name"
+    if not names.is_name(names.COMMAND, name):
+        return f"{shown(name)} cannot name a command; {_IN_A_COMMAND}"
+    return None
+
+
+def _role_complaint(name: str) -> str | None:
+    return (
+        None
+        if names.is_name(names.PRINCIPAL, name)
+        else f"{shown(name)} cannot name a role; {_IN_A_PRINCIPAL}"
+    )
+
+
+def _principal_complaint(name: str) -> str | None:
+    if names.is_name(names.PRINCIPAL, name):
+        return None
+    return f"{shown(name)} cannot name a principal; {_IN_A_PRINCIPAL}"
+
+
+def _parameter_complaint(name: str) -> str | None:
+    if name in names.RESERVED_PARAMETERS:
+        return f"'--{name}' shows the usage of a command; choose another name"
+    if not names.is_name(names.PARAMETER, name):
+        return f"{shown(name)} cannot name a parameter; use letters, digits and '_'"
+    return None
+
+
+_SUMMARY: Final = Key(Line(), "What it is, for callers.")
+_ONCE: Final = {
+    "default": Key(Text(), "Taken when the caller gives none. It has to fit like any other value."),
+    "optional": Key(
+        Flag(),
+        "Whether it may be left out without a default; its argument is then left out too.",
+        default=False,
+    ),
+}
+_SEVERAL: Final = {
+    "most": Key(
+        Integer(1, MAX_WORDS), "Makes it a repetition of at most so many values; its hole is `{name...}`."
+    ),
+    "least": Key(Integer(0, MAX_WORDS), "The fewest values of a repetition.", default=1),
+}
+_DASH: Final = {
+    "leading_dash": Key(
+        _SWITCH,
+        "Whether a value may begin with `-`, and so become an option of the program.",
+        default="refuse",
+    )
+}
+_PLAIN: Final = {**_ONCE, **_SEVERAL}
+_VALUED: Final = {**_PLAIN, **_DASH}
+_WITHIN: Final = {"within": Key(Listed(NETWORK), "Networks it has to lie in; otherwise any.")}
+_EXACT: Final = Decimal(Exact(LOWEST), Exact(HIGHEST))
+
+
+def _bounds(low: Key, high: Key) -> dict[str, Key]:
+    return {"min": low, "max": high}
+
+
+def _integers(least: int, most: int) -> dict[str, Key]:
+    form = Integer(least, most)
+    return _bounds(Key(form, "The smallest that fits."), Key(form, "The largest that fits."))
+
+
+_DURATION: Final = Duration(0.001, _YEARS)
+
+
+def _kind(about: str, *keys: dict[str, Key]) -> Table:
+    own = {"summary": _SUMMARY}
+    for more in keys:
+        own |= more
+    return Table(own, about)
+
+
+#: A repetition has no default, and an integer's is written without quotes.
+_INTEGER_DEFAULT: Final = {"default": Key(Integer(LOWEST, HIGHEST), _ONCE["default"].about)}
+_NUMBER_DEFAULT: Final = {"default": Key(_EXACT, _ONCE["default"].about)}
+
+PARAMETER: Final = Variant(
+    "type",
+    {
+        "choice": _kind(
+            "One of a few words.",
+            {"of": Key(Listed(Text()), "The words.", required=True)},
+            _VALUED,
+        ),
+        "integer": _kind(
+            "An integer in plain decimal.", _integers(LOWEST, HIGHEST), _VALUED, _INTEGER_DEFAULT
+        ),
+        "number": _kind(
+            "A number in plain decimal, with or without a fraction, never an exponent.",
+            _bounds(Key(_EXACT, "The smallest that fits."), Key(_EXACT, "The largest that fits.")),
+            _VALUED,
+            _NUMBER_DEFAULT,
+        ),
+        "word": _kind("At most 256 letters, digits and `. _ @ : + -`.", _VALUED),
+        "pattern": _kind(
+            "A text that matches a pattern as a whole. Patterns are matched in linear time, so that no "
+            "value can stall the service; there are no look-arounds and back-references.",
+            {
+                "matches": Key(Text(), "The pattern.", required=True),
+                "unicode": Key(_SWITCH, "Whether characters outside ASCII may come.", default="refuse"),
+            },
+            _VALUED,
+        ),
+        "path": _kind(
+            "An absolute path; links and `..` are resolved when it is decided, and the program is given "
+            "the resolved path.",
+            {
+                "under": Key(Listed(DIRECTORY), "The directories it has to be in, or be.", required=True),
+                "pass": Key(
+                    Choice((Pass.ARGUMENT.value, Pass.DESCRIPTOR.value)),
+                    "With `descriptor` the file is opened for the program, following no link, and the "
+                    "program is given `/dev/fd/N`: nobody can put another file in its place in the "
+                    "meantime. The hole stands at the end of its argument.",
+                    default=Pass.ARGUMENT.value,
+                ),
+            },
+            _PLAIN,
+        ),
+        "hostname": _kind("A host's name (RFC 1123); it is not looked up.", _PLAIN),
+        "address": _kind("An IPv4 or IPv6 address.", _WITHIN, _PLAIN),
+        "network": _kind("A network as `address/bits`, without bits behind its mask.", _WITHIN, _PLAIN),
+        "port": _kind("A port's number.", _integers(1, LAST_PORT), _PLAIN, _INTEGER_DEFAULT),
+        "duration": _kind(
+            "A length of time with its unit: `250ms`, `30s`, `5m`, `2h`, `1d`; it is passed on as written.",
+            _bounds(
+                Key(_DURATION, "The shortest that fits.", default=0.0, shown="0s"),
+                Key(_DURATION, "The longest that fits.", default=365 * 86400.0),
+            ),
+            _PLAIN,
+        ),
+        "time": _kind(
+            "A date (`2026-01-31`), with a time of day (`T12:30:00Z`) if the caller likes.", _PLAIN
+        ),
+        "text": _kind(
+            "Any printable text on one line.",
+            {"max": Key(Integer(1, MAX_LINE), "The most characters.", default=256)},
+            _VALUED,
+        ),
+        "flag": _kind(
+            "Given as `--name`, without a value; it then adds arguments.",
+            {"adds": Key(Listed(Text(), unique=False), "The arguments.", required=True)},
+        ),
+        "secret": _kind(
+            "A text that stands in no argument, record or listing.",
+            {
+                "pass": Key(
+                    Choice((Pass.STDIN.value, Pass.DESCRIPTOR.value, Pass.ENVIRONMENT.value)),
+                    "How the program gets it: as its standard input, as a file `/dev/fd/N` (the hole "
+                    "stands at the end of its argument), or in a variable, which processes of the same "
+                    "user can read in /proc.",
+                    required=True,
+                ),
+                "variable": Key(Text(), "The environment variable, for `pass: environment`."),
+                "optional": _ONCE["optional"],
+            },
+        ),
+    },
+)
+
+LIMITS: Final = Table(
+    {
+        "output": Key(Size(), "Most bytes of standard output and error together; more is cut off, visibly."),
+        "input": Key(Size(), "Most bytes of standard input; more is cut off, visibly."),
+    },
+    "Ceilings of one run.",
+    later=frozenset({"concurrency", "rate", "memory", "cpu", "processes", "open_files", "file_size", "nice"}),
+)
+
+EXAMPLE: Final = Table(
+    {
+        "as": Key(Text(), "The principal that asks.", required=True),
+        "from": Key(
+            Text(),
+            "The address it asks from. Without one the example is asked from an address that is admitted.",
+        ),
+        "line": Key(Text(), "The line it sends; it begins with the name of this command.", required=True),
+        "justification": Key(Line(most=MAX_JUSTIFICATION), "The reason it gives."),
+        "expect": Key(Choice(("allow", "refuse")), "What has to come of it.", required=True),
+    },
+    "One test of the policy; `rexecd check` makes the decision the monitor would make.",
+)
+
+COMMAND: Final = Table(
+    {
+        "summary": Key(Line(), "One line for the listing.", required=True),
+        "description": Key(DESCRIPTION, "More, for `rexec HOST NAME --help`.", default="", shown="''"),
+        "run": Key(
+            RUN,
+            "The program's absolute path and its arguments. `{name}` is a hole for a parameter, alone or "
+            "inside a word; `{{name}}` writes it literally. A hole is never split again, and there is no "
+            "shell.",
+            required=True,
+        ),
+        "parameters": Key(
+            Named(
+                PARAMETER,
+                check=_parameter_complaint,
+                pattern=f"^(?:{names.PARAMETER.pattern})$",
+                words="a mapping of names to parameters",
+                most=MAX_PARAMETERS,
+            ),
+            "What callers fill in, in the order of their positions.",
+        ),
+        "stdin": Key(
+            Choice([mode.value for mode in Stdin]),
+            "Whether the caller's standard input goes to the program.",
+            default=Stdin.REFUSE.value,
+        ),
+        "timeout": Key(
+            Duration(0.001, _LONGEST), "When it and everything it started is ended.", default=60.0
+        ),
+        "limits": Key(LIMITS, "Ceilings of one run."),
+        "run_as": Key(RUN_AS, "Who it runs as. Without it: the daemon's own user."),
+        "working_directory": Key(DIRECTORY, "Where it starts.", default="/"),
+        "umask": Key(UMASK, "Which permissions its new files do not get.", default="027"),
+        "environment": Key(
+            Named(
+                Text(),
+                check=variable_complaint,
+                pattern=f"^(?:{names.VARIABLE.pattern})$",
+                words="a mapping of variables to texts",
+            ),
+            "Variables besides those every command gets.",
+        ),
+        "from": Key(Listed(NETWORK), "Networks its callers have to come from; otherwise any."),
+        "justification": Key(
+            Choice([each.value for each in Justification]),
+            "Whether a caller has to say why (`rexec --reason TEXT`). What is said is recorded.",
+            default=Justification.OPTIONAL.value,
+        ),
+        "hidden": Key(Flag(), "Whether listings leave it out. It is no protection.", default=False),
+        "examples": Key(Listed(EXAMPLE), "The policy's own tests."),
+        "silence": Key(
+            Named(
+                Line(),
+                check=lambda code: (
+                    None if names.is_name(names.LINT_CODE, code) else f"{shown(code)} is no code of lint"
+                ),
+                pattern=f"^(?:{names.LINT_CODE.pattern})$",
+                words="a mapping of codes to reasons",
+            ),
+            "Warnings of `rexecd check` that are meant, each with the reason.",
+        ),
+    },
+    "One command that may be run.",
+    later=frozenset({"on_disconnect", "sandbox"}),
+)
+
+_TERMS: Final = Listed(Text("a command's name, `prefix.*` or `*`"))
+ROLE: Final = Table(
+    {
+        "allow": Key(_TERMS, "The commands its holders may run.", required=True),
+        "deny": Key(_TERMS, "The commands they may not run, whatever other roles they hold."),
+    },
+    "What those who hold it may run. Deny beats allow, and order means nothing.",
+)
+PRINCIPAL: Final = Table(
+    {
+        "roles": Key(Listed(Text("a role's name")), "The roles it holds.", required=True),
+        "from": Key(Listed(NETWORK), "Networks it has to come from; otherwise any."),
+    },
+    "Somebody with a token.",
+    later=frozenset({"require"}),
+)
+
+_VERSION: Final = Key(Integer(1, 1), "The version of this language.", required=True)
+_SECTIONS: Final = {
+    "principals": Key(
+        Named(
+            PRINCIPAL,
+            check=_principal_complaint,
+            pattern=f"^(?:{names.PRINCIPAL.pattern})$",
+            words="a mapping of names to principals",
+        ),
+        "Who may come.",
+    ),
+    "roles": Key(
+        Named(
+            ROLE,
+            check=_role_complaint,
+            pattern=f"^(?:{names.PRINCIPAL.pattern})$",
+            words="a mapping of names to roles",
+        ),
+        "Which commands go together.",
+    ),
+    "commands": Key(
+        Named(
+            COMMAND,
+            check=_command_complaint,
+            pattern=f"^(?:{names.COMMAND.pattern})$",
+            words="a mapping of names to commands",
+        ),
+        "What may be run.",
+    ),
+}
+POLICY: Final = Table(
+    {
+        "version": _VERSION,
+        "include": Key(
+            Text("a directory"),
+            "A directory, as seen from this file, whose `*.yaml` files are read as well, in the order of "
+            "their names. All files are one policy: a name stands in one of them.",
+        ),
+        **_SECTIONS,
+    },
+    "Who may run what. What is not written here is not allowed.",
+)
+#: A file of an included directory.
+PART: Final = Table({"version": _VERSION, **_SECTIONS}, "One file of an included directory.")

@@ -1,0 +1,125 @@
+"""The forms of a policy's values: programs, directories, networks, texts for people."""
+
+import ipaddress
+import re
+import shlex
+from typing import Final
+
+from rexecd import names, yamltext
+from rexecd.forms import Own, Schema, Text, is_printable
+from rexecd.limits import MAX_LINE, MAX_TEXT
+from rexecd.policy.places import Network, is_clean_directory, is_clean_path
+from rexecd.policy.template import Hole, Template, element
+from rexecd.yamltext import Faults, Node, shown
+
+#: The dynamic loader obeys the first, and the second are ours to say.
+_TAKEN: Final = ("LD_", "REXEC_")
+#: IPv4 in IPv6: addresses that came so are compared as the IPv4 ones they are.
+_MAPPED: Final = ipaddress.ip_network("::ffff:0:0/96")
+
+
+def _template(node: Node, faults: Faults) -> Template | None:
+    """Return what is run: a text is split once, here; a list is taken as it stands."""
+    words = yamltext.texts(node, faults) if isinstance(node, yamltext.Sequence) else _split(node, faults)
+    if words is None:
+        return None
+    template = Template(tuple(map(element, words)))
+    program = template.elements[0][0]
+    if len(template.elements[0]) > 1 or isinstance(program, Hole):
+        faults.add(node.place, "the program itself cannot be a parameter")
+    elif program == "/" or not is_clean_path(program):
+        hint = "write its absolute path, without '//', '.' and '..' parts"
+        faults.add(node.place, f"{shown(program)} is not a program; {hint}")
+    return template
+
+
+def _split(node: Node, faults: Faults) -> tuple[str, ...] | None:
+    text = yamltext.text(node, faults)
+    if text is None:
+        return None
+    if len(text) > MAX_LINE:
+        faults.add(node.place, f"more than {MAX_LINE} characters; write a list")
+        return None
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        faults.add(node.place, f"cannot be split into words: {str(error).lower()}")
+        return None
+    if not words:
+        faults.add(node.place, "there is nothing to run")
+    return words or None
+
+
+def _run_schema() -> Schema:
+    words = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+    return {"anyOf": [{"type": "string", "minLength": 1, "maxLength": MAX_LINE}, words]}
+
+
+RUN: Final = Own("a text, which is split into words once, or a list of them", _template, _run_schema)
+
+
+def _description(text: str) -> str | None:
+    if all(map(is_printable, text.replace("\t", " ").split("\n"))):
+        return None
+    return "a description may hold line ends and no other control characters"
+
+
+DESCRIPTION: Final = Text("a text, of several lines if needed", check=_description, most=MAX_TEXT)
+
+
+def _directory(text: str) -> str | None:
+    if is_clean_directory(text):
+        return None
+    return f"{shown(text)} is not an absolute path without '//', '.' and '..' parts"
+
+
+DIRECTORY: Final = Text(
+    "an absolute path",
+    pattern=re.compile(r"/[^\x00]*"),
+    check=_directory,
+    complaint=("{shown} is not an absolute path without '//', '.' and '..' parts"),
+)
+UMASK: Final = Text(
+    'an octal number in quotes, such as "027"',
+    pattern=re.compile(r"0?[0-7]{3}"),
+    complaint='{shown} is not a umask such as "027"',
+)
+
+
+def variable_complaint(name: str) -> str | None:
+    """Return what is wrong with the name of an environment variable."""
+    if not names.is_name(names.VARIABLE, name):
+        return f"{shown(name)} cannot name a variable; use letters, digits and '_'"
+    if name.startswith(_TAKEN):
+        return f"variable {name!r} cannot be set: LD_* and REXEC_* are taken"
+    return None
+
+
+def _network(text: str) -> str | None:
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        return f"{shown(text)} is not a network{_without_host_bits(text)}"
+    if network.version == 6 and network.subnet_of(_MAPPED):  # type: ignore[arg-type]  # noqa: PLR2004
+        return f"{shown(text)} is IPv4 in IPv6; write the IPv4 network"
+    return None
+
+
+def _without_host_bits(text: str) -> str:
+    try:
+        return f" (did you mean {str(ipaddress.ip_network(text, strict=False))!r}?)"
+    except ValueError:
+        return ", such as 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32"
+
+
+NETWORK: Final = Text(
+    "a network such as 10.0.0.0/8, or an address",
+    pattern=re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9]+)?"),
+    complaint="{shown} is not a network, such as 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32",
+    check=_network,
+)
+
+
+def networks(texts: tuple[str, ...] | None) -> tuple[Network, ...]:
+    """Return what a list of NETWORK stands for."""
+    return tuple(map(ipaddress.ip_network, texts or ()))
