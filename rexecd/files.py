@@ -19,9 +19,13 @@ from rexecd.errors import ConfigError, Unavailable
 #: Neither a FIFO nor a terminal nor a symlink put in a file's place may hold or lead us.
 _CAREFUL: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _WRITABLE: Final = stat.S_IWGRP | stat.S_IWOTH
+_EXECUTABLE: Final = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 #: What a secret's mode may not hold: the group may read it, nothing else.
 _EXPOSED: Final = stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
 _BLOCK: Final = 64 * 1024
+
+#: Links on the way to a file, as many as the kernel follows.
+_MOST_LINKS: Final = 40
 
 #: The remedy for a missing file that `rexecd init` makes.
 RESTORE: Final = "restore it, or make a new directory with 'rexecd init'"
@@ -141,6 +145,35 @@ def write_file(path: Path, data: bytes, *, mode: int) -> None:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
 
 
+def trust_fault(program: str) -> str | None:
+    """Return which entry on the way to `program`, an absolute path, somebody else could change.
+
+    Every directory, link and the file itself must belong to root or to us, and neither group nor
+    others may write there; of a directory they may if it is sticky, since they cannot move what
+    is ours. Raise OSError if it is not there.
+
+    Looking at one name after the other is no race: whoever could change the next one has been
+    ruled out by then, and between this look and execve(2) only root and our own user can change
+    anything. Not looked at: ACLs, what the program loads or imports, the interpreter of a script.
+    """
+    return _follow(program)[0]
+
+
+def program_fault(program: str) -> str | None:
+    """Return why `program`, an absolute path, should not be started: `trust_fault`, or it cannot be."""
+    try:
+        fault, status = _follow(program)
+    except FileNotFoundError:
+        return f"{program!r} not found"
+    except OSError as error:
+        return f"{program!r} cannot be looked at: {error.strerror}"
+    if fault is None and not stat.S_ISREG(status.st_mode):
+        return f"{program!r} is not a regular file"
+    if fault is None and not status.st_mode & _EXECUTABLE:
+        return f"{program!r} is not executable (mode {stat.S_IMODE(status.st_mode):04o}); chmod +x it"
+    return fault
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable; raise OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -177,6 +210,43 @@ def _read(descriptor: int, most: int) -> bytes:
             break
         pieces += piece
     return bytes(pieces)
+
+
+def _follow(path: str) -> tuple[str | None, os.stat_result]:
+    """Walk to `path` through its links, as the kernel would; return the first fault and what lies there."""
+    here, names, links = "/", _names(path), 0
+    while True:
+        status = os.lstat(here)
+        fault = _entry_fault(here, status)
+        if fault is not None:
+            return fault, status
+        if stat.S_ISLNK(status.st_mode):
+            links += 1
+            if links > _MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            target = os.readlink(here)  # noqa: PTH115 - a Path would cost more than the look itself
+            names += _names(target)
+            here = "/" if target.startswith("/") else here.rpartition("/")[0]
+        elif not names:
+            return None, status
+        # There is no link in `here` by now, so '..' is what it says.
+        here = os.path.normpath(f"{here.rstrip('/')}/{names.pop()}")
+
+
+def _names(path: str) -> list[str]:
+    """Return the names of a path, the last one first, and at least one."""
+    return [name for name in reversed(path.split("/")) if name] or ["."]
+
+
+def _entry_fault(path: str, status: os.stat_result) -> str | None:
+    """Return how somebody else could change or replace one entry on the way to a program."""
+    if status.st_uid not in (0, os.geteuid()):
+        return f"{path!r} belongs to uid {status.st_uid}, not to root or uid {os.geteuid()}; chown it"
+    mode = stat.S_IMODE(status.st_mode)
+    is_shared = stat.S_ISDIR(status.st_mode) and mode & stat.S_ISVTX
+    if mode & _WRITABLE and not is_shared and not stat.S_ISLNK(status.st_mode):
+        return f"{path!r} can be changed by group or others (mode {mode:04o}); chmod go-w it"
+    return None
 
 
 def _foreign(path: Path, status: os.stat_result) -> ConfigError:

@@ -2,25 +2,29 @@
 
 Rule 1: `spawn` takes an `Invocation`, which only the decision makes; never a string, never a shell.
 Rule 2: nothing of the daemon's own environment, descriptors, session or signal settings
-reaches the command.
+reaches the command. Besides 0, 1 and 2 it has the descriptors its arguments name.
 """
 
 import contextlib
 import errno
 import os
 import signal
+import stat
 import subprocess
 import time
 from typing import Final, NamedTuple
 
+from rexecd.confine import drop_inheritable, open_without_links
 from rexecd.errors import Code, Refused
 from rexecd.execution.contain import Execution
-from rexecd.policy.model import Invocation
+from rexecd.execution.identity import change, may_read
+from rexecd.files import trust_fault
+from rexecd.policy.model import Identity, Invocation, PassedFile, PassedText
 
 #: Where the kernel or the user's quota has nothing left to give for now; everything else
 #: is about the program itself.
 _EXHAUSTED: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
-_UMASK: Final = 0o027
+_NOT_STARTED: Final = "the program could not be started"
 
 
 class Streams(NamedTuple):
@@ -40,59 +44,146 @@ class Streams(NamedTuple):
             os.close(descriptor)
 
 
+class _Ends(NamedTuple):
+    """The descriptors of one start: near ends are closed in any case, far ends if it fails."""
+
+    near: contextlib.ExitStack
+    far: contextlib.ExitStack
+    #: Who pipes are given to: opening them anew by name (`/dev/fd/N`, `/dev/stderr`) is for their owner only.
+    owner: int | None
+
+    def pipe(self, *, near: int) -> tuple[int, int]:
+        """Return a close-on-exec pipe as (read, write); end number `near` is the command's."""
+        ends = os.pipe()
+        self.near.callback(os.close, ends[near])
+        self.far.callback(os.close, ends[1 - near])
+        self._give(ends[0])
+        return ends
+
+    def filled(self, data: bytes) -> int:
+        """Return a pipe that holds `data` and then its end; raise ValueError if that does not fit."""
+        read, write = os.pipe()
+        self.near.callback(os.close, read)
+        try:
+            self._give(read)
+            os.set_blocking(write, False)
+            if os.write(write, data) < len(data):
+                raise ValueError("a secret does not fit a pipe")
+        finally:
+            os.close(write)
+        return read
+
+    def file(self, path: str, identity: Identity | None) -> int:
+        """Return the regular file at `path`, opened for reading; raise OSError or Refused.
+
+        What we may read and `identity` may not is not lent to it.
+        """
+        descriptor = open_without_links(path)
+        self.near.callback(os.close, descriptor)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Refused(Code.NOT_STARTED, _NOT_STARTED, reason=f"{path}: not a regular file")
+        if identity is not None and not may_read(identity, path, status):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        os.set_blocking(descriptor, True)
+        return descriptor
+
+    def _give(self, pipe: int) -> None:
+        if self.owner is not None:
+            os.fchown(pipe, self.owner, -1)
+
+
 def spawn(invocation: Invocation) -> tuple[Execution, Streams]:
     """Start the program and return it with the far ends of its pipes.
 
-    Raise Refused: NOT_STARTED if the program cannot be started, BUSY if the machine is out of
-    processes, memory or descriptors. The caller is told no more; `reason` has the detail.
+    Raise Refused: NOT_STARTED if the program cannot be started, or somebody else could have
+    changed it, BUSY if the machine is out of processes, memory or descriptors. The caller is told
+    no more; `reason` has the detail.
     """
-    with contextlib.ExitStack() as near_ends, contextlib.ExitStack() as on_failure:
+    become = change(invocation.identity)
+    with contextlib.ExitStack() as near, contextlib.ExitStack() as far:
+        ends = _Ends(near, far, become.user)
         try:
-            stdin_near, stdin_far = _input(invocation, near_ends, on_failure)
-            stdout_far, stdout_near = _pipe(near=1, near_ends=near_ends, on_failure=on_failure)
-            stderr_far, stderr_near = _pipe(near=1, near_ends=near_ends, on_failure=on_failure)
+            _check_program(invocation.argv[0])
+            if become.user is not None:
+                drop_inheritable()
+            stdin_near, stdin_far = _input(invocation, ends)
+            stdout_far, stdout_near = ends.pipe(near=1)
+            stderr_far, stderr_near = ends.pipe(near=1)
+            argv, passed = _pass(invocation, ends)
             started = time.monotonic()
             process = subprocess.Popen(
-                invocation.argv,
-                executable=invocation.argv[0],
+                argv,
+                executable=argv[0],
                 stdin=stdin_near,
                 stdout=stdout_near,
                 stderr=stderr_near,
                 cwd=invocation.working_directory,
                 env=invocation.environment,
-                umask=_UMASK,
+                umask=invocation.umask,
+                user=become.user,
+                group=become.group,
+                extra_groups=become.groups,
                 start_new_session=True,
                 close_fds=True,
+                pass_fds=passed,
             )
-            try:
-                execution = Execution(process, started=started, deadline=started + invocation.timeout)
-            except OSError:  # no descriptor left to watch it by: it must not run unwatched
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                raise
+            execution = _watch(process, started, invocation.timeout)
         except (OSError, ValueError) as error:
             raise _refusal(error, invocation) from None
-        on_failure.pop_all()
+        far.pop_all()
         return execution, Streams(stdin_far, stdout_far, stderr_far)
 
 
-def _input(
-    invocation: Invocation, near_ends: contextlib.ExitStack, on_failure: contextlib.ExitStack
-) -> tuple[int, int | None]:
-    """Return the command's stdin and its far end: a pipe if the rule takes input, else /dev/null."""
+def _check_program(program: str) -> None:
+    """Raise Refused if somebody else could have changed the program, OSError if it is not there."""
+    try:
+        fault = trust_fault(program)
+    except OSError as error:  # of whichever part of its path is missing
+        raise OSError(error.errno, error.strerror, program) from None
+    if fault is not None:
+        raise Refused(Code.NOT_STARTED, _NOT_STARTED, reason=fault)
+
+
+def _input(invocation: Invocation, ends: _Ends) -> tuple[int, int | None]:
+    """Return the command's stdin and its far end.
+
+    A pipe with the secret for it, which has no far end any more; a pipe if the rule takes input;
+    else /dev/null.
+    """
+    for passed in invocation.passed:
+        if isinstance(passed, PassedText) and passed.argument is None:
+            return ends.filled(passed.data), None
     if invocation.takes_input:
-        return _pipe(near=0, near_ends=near_ends, on_failure=on_failure)
+        return ends.pipe(near=0)
     null = os.open(os.devnull, os.O_RDONLY)
-    near_ends.callback(os.close, null)
+    ends.near.callback(os.close, null)
     return null, None
 
 
-def _pipe(*, near: int, near_ends: contextlib.ExitStack, on_failure: contextlib.ExitStack) -> tuple[int, int]:
-    """Return a close-on-exec pipe as (read, write); end number `near` closes here in any case."""
-    ends = os.pipe()
-    near_ends.callback(os.close, ends[near])
-    on_failure.callback(os.close, ends[1 - near])
-    return ends
+def _pass(invocation: Invocation, ends: _Ends) -> tuple[list[str], list[int]]:
+    """Return the complete argument vector, and the descriptors that its arguments name."""
+    argv, descriptors = list(invocation.argv), []
+    for passed in invocation.passed:
+        if passed.argument is None:
+            continue  # it is the stdin
+        if isinstance(passed, PassedFile):
+            descriptor = ends.file(passed.path, invocation.identity)
+        else:
+            descriptor = ends.filled(passed.data)
+        argv[passed.argument] += str(descriptor)
+        descriptors.append(descriptor)
+    return argv, descriptors
+
+
+def _watch(process: subprocess.Popen[bytes], started: float, timeout: float) -> Execution:
+    """Return the watch over a process that has just been started; raise OSError, and then it is gone."""
+    try:
+        return Execution(process, started=started, deadline=started + timeout)
+    except OSError:  # no descriptor left to watch it by: it must not run unwatched
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
 
 
 def _refusal(error: OSError | ValueError, invocation: Invocation) -> Refused:
@@ -103,4 +194,4 @@ def _refusal(error: OSError | ValueError, invocation: Invocation) -> Refused:
         return Refused(Code.BUSY, "the server is out of processes or memory; try later", reason=reason)
     what = getattr(error, "filename", None) or invocation.argv[0]
     why = os.strerror(number) if number else str(error)
-    return Refused(Code.NOT_STARTED, "the program could not be started", reason=f"{what}: {why}")
+    return Refused(Code.NOT_STARTED, _NOT_STARTED, reason=f"{what}: {why}")

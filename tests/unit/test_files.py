@@ -1,13 +1,18 @@
 """What may be read, and that what is written is there whole or not at all."""
 
+import contextlib
 import errno
 import fcntl
 import os
 import socket
 import stat
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rexecd import files
 from rexecd.errors import ConfigError, Unavailable
@@ -236,3 +241,142 @@ def test_a_private_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
     assert stat.S_IMODE(os.fstat(descriptor).st_mode) == 0o600
     assert not os.get_inheritable(descriptor)
     os.close(descriptor)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """Return a program of ours in a directory of its own."""
+    made = tmp_path / "bin" / "program"
+    made.parent.mkdir(mode=0o755)
+    made.touch()
+    made.chmod(0o755)
+    return made
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o700, 0o555, 0o100, 0o711, 0o4755])
+def test_a_program_only_its_owner_can_change_has_no_fault(program: Path, mode: int) -> None:
+    """Any mode with an execute bit and without a write bit for others."""
+    program.chmod(mode)
+
+    assert files.program_fault(str(program)) is None
+
+
+def test_the_systems_programs_have_no_fault() -> None:
+    """Also where /bin is a link."""
+    assert files.program_fault("/bin/sh") is None
+    assert files.program_fault("/usr/bin/env") is None
+
+
+def test_what_cannot_be_started_says_why(program: Path) -> None:
+    """The kernel would say so later; `rexecd check` says it now."""
+    program.chmod(0o644)
+    place = program.parent
+
+    assert f"'{program}' is not executable (mode 0644); chmod +x it" == files.program_fault(str(program))
+    assert f"'{place}' is not a regular file" == files.program_fault(str(place))
+    assert f"'{place}/none' not found" == files.program_fault(f"{place}/none")
+    assert f"'{program}/x' cannot be looked at: Not a directory" == files.program_fault(f"{program}/x")
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o720])
+def test_a_program_that_others_can_write_is_a_fault(program: Path, mode: int) -> None:
+    """Also where the group is said to be its owner's alone."""
+    program.chmod(mode)
+
+    expected = f"'{program}' can be changed by group or others (mode {mode:04o}); chmod go-w it"
+    assert expected == files.program_fault(str(program)) == files.trust_fault(str(program))
+
+
+@pytest.mark.parametrize("levels", [0, 1])
+def test_a_directory_that_others_can_write_is_a_fault(program: Path, levels: int) -> None:
+    """Whoever can put another file in its place, or another directory in its parent's."""
+    place = program.parents[levels]
+    place.chmod(0o775)
+
+    expected = f"'{place}' can be changed by group or others (mode 0775); chmod go-w it"
+    assert expected == files.program_fault(str(program))
+
+
+def test_in_a_sticky_directory_what_is_ours_stays(program: Path) -> None:
+    """As in /tmp; the bit does nothing for a file."""
+    program.parent.chmod(0o1777)
+    assert files.program_fault(str(program)) is None
+    program.chmod(0o1777)
+
+    assert "can be changed by group or others (mode 1777)" in str(files.program_fault(str(program)))
+
+
+@ROOT_ONLY
+@pytest.mark.root
+def test_whatever_belongs_to_somebody_else_is_a_fault(program: Path) -> None:
+    """The file, a directory above it, a link to it: each could be changed by its owner."""
+    link = program.parent / "link"
+    link.symlink_to(program)
+    for place, asked in ((program, program), (program.parent, program), (link, link)):
+        os.chown(place, 12345, -1, follow_symlinks=False)
+        expected = f"'{place}' belongs to uid 12345, not to root or uid 0; chown it"
+
+        assert expected == files.program_fault(str(asked))
+        os.chown(place, 0, -1, follow_symlinks=False)
+    assert files.program_fault(str(link)) is None
+
+
+def test_every_link_on_the_way_is_judged_where_it_lies(program: Path, tmp_path: Path) -> None:
+    """A safe program behind a link that others can replace is not safe."""
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    (loose / "second").symlink_to("../bin")
+    (tmp_path / "first").symlink_to(loose / "second")
+    name = f"{tmp_path}/first/program"
+    assert files.program_fault(name) is None
+    loose.chmod(0o777)
+
+    assert f"'{loose}' can be changed by group or others (mode 0777); chmod go-w it" == files.program_fault(
+        name
+    )
+    assert files.program_fault(str(program)) is None
+
+
+def test_a_program_that_is_not_there_has_no_answer_about_trust(tmp_path: Path) -> None:
+    """Neither yes nor no: whoever asks has to stop."""
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(FileNotFoundError):
+        files.trust_fault(f"{tmp_path}/none")
+    with pytest.raises(OSError) as caught:
+        files.trust_fault(f"{tmp_path}/loop")
+
+    assert errno.ELOOP == caught.value.errno
+    assert "cannot be looked at: Too many levels" in str(files.program_fault(f"{tmp_path}/loop"))
+
+
+_NAMES = st.sampled_from(["a~", "b~", "c~", "..", ".", ""])
+_PATHS = st.lists(_NAMES, min_size=1, max_size=5).map("/".join)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    links=st.dictionaries(st.sampled_from(["a~/b~", "a~/c~", "b~", "b~/a~", "c~"]), _PATHS),
+    absolute=st.booleans(),
+    asked=_PATHS,
+)
+def test_the_way_to_a_program_is_the_kernels(links: dict[str, str], absolute: bool, asked: str) -> None:
+    """Whatever links there are: the file that is judged is the one that would be started."""
+    with tempfile.TemporaryDirectory() as top:
+        (Path(top) / "a~").mkdir()
+        if "b~/a~" in links:
+            (Path(top) / "b~").mkdir()
+        for name, target in links.items():
+            with contextlib.suppress(OSError):
+                os.symlink(f"{top}/{target}" if absolute else target or ".", f"{top}/{name}")
+
+        assert _found(lambda path: files._follow(path)[1], f"{top}/{asked}") == _found(
+            os.stat, f"{top}/{asked}"
+        )
+
+
+def _found(look: Callable[[str], os.stat_result], path: str) -> int:
+    """Return the inode that lies at a path, or the error's number below zero."""
+    try:
+        return look(path).st_ino
+    except OSError as error:
+        return -(error.errno or 0)

@@ -4,60 +4,24 @@ import errno
 import os
 import select
 import signal
+import stat
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from rexecd.errors import Code, Refused
-from rexecd.execution.contain import Execution, Outcome
 from rexecd.execution.spawn import Streams, spawn
-from rexecd.policy.model import Invocation
 from rexecd.wire.messages import Ending
-
-
-def _invocation(*argv: str, **changes: Any) -> Invocation:
-    """Return an Invocation; only the decision makes them outside of tests."""
-    facts: dict[str, Any] = {
-        "rule": "test",
-        "place": "test:1:1",
-        "argv": argv,
-        "environment": MappingProxyType({"PATH": "/usr/bin:/bin"}),
-        "working_directory": "/",
-        "timeout": 20.0,
-        "takes_input": False,
-        "output_ceiling": None,
-    }
-    return Invocation(**(facts | changes))
-
-
-def _see(execution: Execution, grace: float = 0.2) -> Outcome:
-    """Do what the monitor's thread does until the command is over."""
-    poller = select.poll()
-    poller.register(execution, select.POLLIN)
-    while not poller.poll(int(execution.wait_time() * 1000) + 1):
-        execution.tick(grace=grace)
-    return execution.reap()
-
-
-@pytest.fixture(autouse=True)
-def no_leaks() -> Iterator[None]:
-    """Let no test leave a descriptor or a child behind."""
-    before = set(os.listdir("/proc/self/fd"))
-    yield
-    assert set(os.listdir("/proc/self/fd")) <= before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+from tests.unit.execution.starting import invocation, run, see
 
 
 def test_status_output_and_duration_are_those_of_the_program() -> None:
     """Two pipes, and an exit status."""
-    execution, streams = spawn(_invocation("/bin/sh", "-c", "echo out; echo err >&2; exit 9"))
-    outcome = _see(execution)
+    execution, streams = spawn(invocation("/bin/sh", "-c", "echo out; echo err >&2; exit 9"))
+    outcome = see(execution)
     output, error_output = os.read(streams.stdout, 99), os.read(streams.stderr, 99)
     streams.close()
 
@@ -68,10 +32,10 @@ def test_status_output_and_duration_are_those_of_the_program() -> None:
 
 def test_all_far_ends_are_close_on_exec() -> None:
     """No other command can inherit them."""
-    execution, streams = spawn(_invocation("/bin/cat", takes_input=True))
+    execution, streams = spawn(invocation("/bin/cat", takes_input=True))
     inheritable = [os.get_inheritable(descriptor) for descriptor in streams.descriptors()]
     streams.close()
-    outcome = _see(execution)
+    outcome = see(execution)
 
     assert inheritable == [False] * 3
     assert outcome.status == 0
@@ -93,7 +57,7 @@ def test_a_program_that_cannot_be_started_is_refused_with_the_detail_for_the_tra
 ) -> None:
     """The caller hears one sentence; nothing leaks."""
     with pytest.raises(Refused) as caught:
-        spawn(_invocation(*argv, **changes))
+        spawn(invocation(*argv, **changes))
 
     assert (caught.value.code, caught.value.text) == (Code.NOT_STARTED, "the program could not be started")
     assert caught.value.reason == why
@@ -106,7 +70,7 @@ def test_a_file_without_an_interpreter_is_not_given_to_a_shell(tmp_path: Path) -
     script.chmod(0o755)
 
     with pytest.raises(Refused, match="Exec format error"):
-        spawn(_invocation(str(script)))
+        spawn(invocation(str(script)))
 
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
@@ -119,7 +83,7 @@ def test_a_machine_that_is_full_says_busy(monkeypatch: pytest.MonkeyPatch, numbe
     monkeypatch.setattr(subprocess, "Popen", full)
 
     with pytest.raises(Refused) as caught:
-        spawn(_invocation("/bin/true"))
+        spawn(invocation("/bin/true"))
     assert caught.value.code is Code.BUSY
 
 
@@ -135,9 +99,9 @@ def _signals_seen(streams: Streams) -> bytes:
 def test_a_deadline_sends_term_then_kill_to_the_whole_group() -> None:
     """Who handles TERM gets its grace; who ignores it is killed."""
     script = "trap 'echo term' TERM; /bin/sleep 60 & echo up; while :; do wait; done"
-    execution, streams = spawn(_invocation("/bin/sh", "-c", script, timeout=0.2))
+    execution, streams = spawn(invocation("/bin/sh", "-c", script, timeout=0.2))
     begun = time.monotonic()
-    outcome = _see(execution, grace=0.2)
+    outcome = see(execution, grace=0.2)
 
     assert execution.timed_out
     assert (outcome.ending, outcome.status) == (Ending.TIMED_OUT, 128 + signal.SIGKILL)
@@ -147,10 +111,10 @@ def test_a_deadline_sends_term_then_kill_to_the_whole_group() -> None:
 
 def test_a_stopped_command_cannot_sleep_through_its_end() -> None:
     """CONT follows TERM."""
-    execution, streams = spawn(_invocation("/bin/sh", "-c", "echo up; kill -STOP $$; /bin/sleep 60"))
+    execution, streams = spawn(invocation("/bin/sh", "-c", "echo up; kill -STOP $$; /bin/sleep 60"))
     assert os.read(streams.stdout, 9) == b"up\n"
     execution.end(grace=20)
-    outcome = _see(execution)
+    outcome = see(execution)
     streams.close()
 
     assert (outcome.ending, outcome.status) == (Ending.SIGNALLED, signal.SIGTERM)
@@ -158,8 +122,8 @@ def test_a_stopped_command_cannot_sleep_through_its_end() -> None:
 
 def test_what_a_command_leaves_in_its_group_is_gone_when_it_is_reaped() -> None:
     """Killed while the leader's zombie still holds the group's number."""
-    execution, streams = spawn(_invocation("/bin/sh", "-c", "/bin/sleep 60 & echo $!"))
-    outcome = _see(execution)
+    execution, streams = spawn(invocation("/bin/sh", "-c", "/bin/sleep 60 & echo $!"))
+    outcome = see(execution)
     child = int(os.read(streams.stdout, 20))
     end = os.read(streams.stdout, 1)  # end-of-file comes when the child is gone
     streams.close()
@@ -171,7 +135,7 @@ def test_what_a_command_leaves_in_its_group_is_gone_when_it_is_reaped() -> None:
 
 def test_a_signal_to_a_group_that_is_gone_is_no_error() -> None:
     """The caller's Ctrl-C may cross the end."""
-    execution, streams = spawn(_invocation("/bin/true"))
+    execution, streams = spawn(invocation("/bin/true"))
     select.select([execution], [], [], 10)
     execution.signal(signal.SIGINT)
     outcome = execution.reap()
@@ -179,3 +143,55 @@ def test_a_signal_to_a_group_that_is_gone_is_no_error() -> None:
     streams.close()
 
     assert outcome.status == 0
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o027, 0o077, 0o777])
+def test_the_umask_is_the_rules(umask: int, tmp_path: Path) -> None:
+    """Whatever the daemon's own is, and it is in force when the program makes a file."""
+    made = tmp_path / "made"
+
+    assert 0 == run("/usr/bin/touch", str(made), umask=umask).status
+    assert 0o666 & ~umask == stat.S_IMODE(made.stat().st_mode)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """Return a program of ours, in a directory of its own."""
+    made = tmp_path / "bin" / "program"
+    made.parent.mkdir(mode=0o755)
+    made.write_text("#!/bin/sh\necho started\n")
+    made.chmod(0o755)
+    return made
+
+
+def test_a_program_only_we_can_change_is_started(program: Path) -> None:
+    """Ours, below directories of root's and ours, some of them sticky."""
+    assert "started\n" == run(str(program)).output
+
+
+@pytest.mark.parametrize("which", ["program", "directory"])
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o777])
+def test_a_program_somebody_else_can_change_is_not_started(program: Path, which: str, mode: int) -> None:
+    """It is looked at just before the start, not when the policy was loaded (ATTACKS POL-13)."""
+    place = program if which == "program" else program.parent
+    place.chmod(mode)
+    with pytest.raises(Refused) as caught:
+        spawn(invocation(str(program)))
+    place.chmod(0o755)
+
+    assert (Code.NOT_STARTED, "the program could not be started") == (caught.value.code, caught.value.text)
+    assert (
+        f"'{place}' can be changed by group or others (mode {mode:04o}); chmod go-w it" == caught.value.reason
+    )
+    assert "started\n" == run(str(program)).output
+
+
+def test_a_link_to_a_program_somebody_else_can_change_is_not_started(program: Path, tmp_path: Path) -> None:
+    """What counts is everything on the way."""
+    link = tmp_path / "link"
+    link.symlink_to("bin/program")
+
+    assert "started\n" == run(str(link)).output
+    program.parent.chmod(0o777)
+    with pytest.raises(Refused, match="can be changed by group or others"):
+        spawn(invocation(str(link)))

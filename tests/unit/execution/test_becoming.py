@@ -1,0 +1,213 @@
+"""Who a program runs as, seen from inside of it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rexecd.errors import Code, Refused
+from rexecd.execution.identity import Change, can_become, change, may_read
+from rexecd.execution.spawn import spawn
+from rexecd.policy.model import Identity, PassedFile, PassedText
+from tests.unit.execution.starting import STRANGER, invocation, run
+
+ROOT = Path(__file__).parents[3]
+
+
+def root_only(test: Any) -> Any:
+    """Mark a test that becomes somebody else."""
+    skip = pytest.mark.skipif(os.geteuid() != 0, reason="becomes somebody else")
+    return pytest.mark.root(skip(test))
+
+
+def _pretend(monkeypatch: pytest.MonkeyPatch, uid: int, gid: int, groups: list[int]) -> None:
+    """Let this process look like somebody's."""
+    monkeypatch.setattr(os, "getresuid", lambda: (uid, uid, uid))
+    monkeypatch.setattr(os, "getresgid", lambda: (gid, gid, gid))
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    monkeypatch.setattr(os, "getegid", lambda: gid)
+    monkeypatch.setattr(os, "getgroups", lambda: groups)
+
+
+WHO: dict[str, tuple[int, int, list[int], bool]] = {
+    "itself": (12345, 23456, [23456, 34567], True),
+    "itself, the primary group not among the others": (12345, 23456, [34567], True),
+    "another user of the same groups": (12346, 23456, [23456, 34567], False),
+    "another primary group": (12345, 34567, [23456, 34567], False),
+    "one group more": (12345, 23456, [23456, 34567, 4], False),
+    "one group less": (12345, 23456, [23456], False),
+    "root": (0, 0, [0], True),
+}
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_only_root_becomes_somebody_else(who: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody else is at most who they are already, and then nothing is changed."""
+    uid, gid, groups, allowed = WHO[who]
+    _pretend(monkeypatch, uid, gid, groups)
+
+    assert allowed is can_become(STRANGER)
+    if not allowed:
+        with pytest.raises(Refused, match=rf"cannot become stranger .*: rexecd runs as uid {uid}"):
+            change(STRANGER)
+    elif uid:
+        assert Change() == change(STRANGER)
+    else:
+        assert Change(12345, 23456, (23456, 34567)) == change(STRANGER)
+
+
+@pytest.mark.parametrize("field", ["getresuid", "getresgid"])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_process_between_two_users_is_neither(field: str, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real, effective and saved ids all have to agree."""
+    _pretend(monkeypatch, 12345, 23456, [34567])
+    ids = list(getattr(os, field)())
+    ids[at] += 1
+    monkeypatch.setattr(os, field, lambda: tuple(ids))
+
+    assert not can_become(STRANGER)
+
+
+@pytest.mark.parametrize("number", [-1, 2**32 - 1, 2**32, 2**63])
+@pytest.mark.parametrize("field", ["uid", "gid", "groups"])
+def test_a_number_that_means_leave_it_is_never_used(
+    field: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel takes -1 for 'as it is', which would be root."""
+    _pretend(monkeypatch, 0, 0, [0])
+    facts: dict[str, Any] = STRANGER._asdict() | {field: (number,) if field == "groups" else number}
+    identity = Identity(**facts)
+
+    assert not can_become(identity)
+    with pytest.raises(Refused, match="cannot become"):
+        change(identity)
+
+
+def test_a_list_of_groups_is_never_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any the primary one stands in it: Python 3.12.0 would leave root's in place."""
+    _pretend(monkeypatch, 0, 0, [0])
+
+    assert (23456,) == change(STRANGER._replace(groups=())).groups
+
+
+def test_who_cannot_be_become_is_refused_before_anything_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller hears one sentence, the trail who it was."""
+    _pretend(monkeypatch, 1000, 1000, [1000])
+    with pytest.raises(Refused) as caught:
+        spawn(invocation("/bin/true", identity=STRANGER))
+
+    assert (Code.NOT_STARTED, "the program could not be started") == (caught.value.code, caught.value.text)
+    assert caught.value.reason.startswith(f"cannot become {STRANGER}")
+
+
+def test_our_own_identity_needs_no_root() -> None:
+    """Nothing is changed then."""
+    own = Identity("own", os.geteuid(), os.getegid(), tuple(os.getgroups()))
+
+    assert f"{os.geteuid()}\n" == run("/usr/bin/id", "-u", identity=own).output
+
+
+def _facts(text: str) -> dict[str, str]:
+    """Return /proc/self/status as a mapping."""
+    return dict(re.findall(r"^(\w+):\s*(.*?)\s*$", text, re.MULTILINE))
+
+
+NO_POWER = {f"Cap{name}": "0000000000000000" for name in ("Inh", "Prm", "Eff", "Amb")}
+
+
+@root_only
+def test_a_program_is_who_it_should_be_in_every_respect() -> None:
+    """Every id and group, no capability, and the rule's umask, as the kernel tells the program."""
+    told = _facts(run("/bin/cat", "/proc/self/status", identity=STRANGER, umask=0o077).output)
+
+    expected = {"Uid": "\t".join(["12345"] * 4), "Gid": "\t".join(["23456"] * 4), "Groups": "23456 34567"}
+    assert expected | NO_POWER | {"Umask": "0077"} == {
+        name: told[name] for name in (*expected, *NO_POWER, "Umask")
+    }
+
+
+@root_only
+def test_a_program_without_groups_keeps_none_of_ours() -> None:
+    """Ours are root's."""
+    identity = STRANGER._replace(groups=())
+
+    assert "23456\n" == run("/usr/bin/id", "-G", identity=identity).output
+
+
+@root_only
+def test_capabilities_the_daemon_was_given_to_hand_on_are_not_handed_on() -> None:
+    """Inheritable and ambient ones would outlive the change of user, or wait for a file that lifts them."""
+    program = """
+from tests.unit.execution.starting import STRANGER, run
+print(run("/bin/cat", "/proc/self/status", identity=STRANGER).output)
+"""
+    given = ("--inh-caps", "+chown,+dac_override", "--ambient-caps", "+chown,+dac_override")
+    argv = ["/usr/bin/setpriv", *given, "--", sys.executable, "-c", program]
+    told = _facts(subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+
+    assert NO_POWER == {name: told[name] for name in NO_POWER}
+
+
+@root_only
+def test_a_program_of_somebody_else_opens_its_pipes_by_name() -> None:
+    """/dev/fd/N, /dev/stdin, /dev/stdout and /dev/stderr are opened anew, which is for a pipe's owner."""
+    script = 'cat "$1" /dev/stdin; echo out > /dev/stdout; echo err > /dev/stderr'
+    passed = (PassedText(4, b"one\n"), PassedText(None, b"two\n"))
+    told = run("/bin/sh", "-c", script, "sh", "/dev/fd/", passed=passed, identity=STRANGER)
+
+    assert (0, "one\ntwo\nout\n", "err\n") == told
+
+
+@pytest.fixture
+def open_directory(tmp_path: Path) -> Path:
+    """Return a directory anyone may enter, if not by its whole name."""
+    made = tmp_path / "open"
+    made.mkdir()
+    made.chmod(0o755)
+    return made
+
+
+@root_only
+def test_a_file_the_identity_may_read_is_passed() -> None:
+    """It opens it anew by the descriptor's name."""
+    passed = (PassedFile(1, "/etc/passwd"),)
+    expected = Path("/etc/passwd").read_text()
+
+    assert expected == run("/bin/cat", "/dev/fd/", passed=passed, identity=STRANGER).output
+
+
+@root_only
+@pytest.mark.parametrize(("directory", "mode"), [(0o755, 0o600), (0o700, 0o644)])
+def test_a_file_only_the_daemon_may_read_is_not_lent(open_directory: Path, directory: int, mode: int) -> None:
+    """A rule for somebody else gives no more than somebody else has."""
+    file = open_directory / "file"
+    file.write_text("secret")
+    file.chmod(mode)
+    open_directory.chmod(directory)
+    with pytest.raises(Refused) as caught:
+        spawn(invocation("/bin/cat", "/dev/fd/", passed=(PassedFile(1, str(file)),), identity=STRANGER))
+
+    assert f"{file}: Permission denied" == caught.value.reason
+
+
+@root_only
+def test_what_the_identity_may_read_is_what_the_kernel_says(open_directory: Path) -> None:
+    """Every mode, as owner, in the primary group, in another one, and as a stranger."""
+    owners = {"owner": (12345, 0), "primary": (0, 23456), "other": (0, 34567), "none": (0, 0)}
+    for who, (uid, gid) in owners.items():
+        for mode in range(0o1000):
+            file = open_directory / f"{who}-{mode:03o}"
+            file.touch()
+            os.chown(file, uid, gid)
+            file.chmod(mode)
+    script = 'for name in *; do [ -r "$name" ] && echo "$name"; done'
+    kernel = run("/bin/sh", "-c", script, identity=STRANGER, working_directory=str(open_directory)).output
+    ours = [
+        path.name for path in open_directory.iterdir() if may_read(STRANGER, f"/{path.name}", path.stat())
+    ]
+
+    assert sorted(kernel.split()) == sorted(ours)
