@@ -18,7 +18,7 @@ from rexecd.errors import ConfigError, TrailError
 from rexecd.files import check_directory, lock
 from rexecd.identity.store import Store
 from rexecd.monitor.server import DESCRIPTORS_EACH, DESCRIPTORS_ELSE, AdminServer, SeamServer
-from rexecd.monitor.service import Service, load_policy
+from rexecd.monitor.service import Service, load_feasible
 from rexecd.policy.model import Policy
 from rexecd.seam.channel import PeerProcess, listen
 from rexecd.serving import Signals
@@ -64,7 +64,7 @@ def opened_service(settings: Settings, policy: Policy | None = None) -> Iterator
     for directory in (settings.state, settings.audit.parent):
         check_directory(directory)
     with lock(settings.lock):
-        policy = policy or load_policy(settings)
+        policy = policy or load_feasible(settings)
         store = Store(settings.tokens)
         try:
             trail = Trail.open(settings.audit, settings.trail_key, clock=Clock())

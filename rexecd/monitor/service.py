@@ -12,21 +12,31 @@ from rexecd.audit.events import Action
 from rexecd.audit.trail import Recorder, Trail
 from rexecd.clock import Clock
 from rexecd.errors import Code, ConfigError, Refused
-from rexecd.files import RESTORE, read_text
+from rexecd.execution.identity import can_become
 from rexecd.identity.store import Store
 from rexecd.identity.tokens import TokenRecord, authenticate
-from rexecd.policy.load import load
+from rexecd.policy.decide import is_from
 from rexecd.policy.model import Policy
+from rexecd.policyfiles import load_policy
 from rexecd.serving import Stop
 from rexecd.settings import Settings
 
 
-def load_policy(settings: Settings) -> Policy:
-    """Return the policy of the settings' file; raise ConfigError with every fault."""
-    return load(
-        read_text(settings.policy, hint=RESTORE),
-        str(settings.policy),
-    )
+def load_feasible(settings: Settings) -> Policy:
+    """Return the policy of the settings' file; raise ConfigError with every fault.
+
+    A policy this process could not carry out is a faulty one: better no start than a first
+    request that fails.
+    """
+    policy = load_policy(settings.policy)
+    faults = [
+        f"{rule.place}: to run {rule.name!r} as {rule.identity} the monitor has to be root"
+        for rule in policy.rules.values()
+        if rule.identity is not None and not can_become(rule.identity)
+    ]
+    if faults:
+        raise ConfigError(*faults)
+    return policy
 
 
 class Count:
@@ -57,6 +67,8 @@ class Service:
         self.clock: Clock = Clock()
         self.started = self.clock.monotonic()
         self._policy = policy
+        self._policy_loaded = self.clock.now()
+        self._policy_error: str | None = None
         self._store = store
         self._tokens = store.records()
         self._changing = threading.Lock()
@@ -73,12 +85,14 @@ class Service:
         """Return a recorder for what belongs to no connection."""
         return self.trail.recorder(policy_digest=self._policy.digest)
 
-    def authenticate(self, presented: bytes) -> TokenRecord:
+    def authenticate(self, presented: bytes, address: str) -> TokenRecord:
         """Return whose token this is; raise Refused, alike for every kind of wrong."""
         record = authenticate(presented, self._tokens)
-        if record.principal not in self._policy.principals:
-            reason = f"the policy has no principal {record.principal!r}"
-            raise Refused(Code.AUTHENTICATION_FAILED, "authentication failed", reason=reason)
+        principal = self._policy.principals.get(record.principal)
+        if principal is None:
+            raise _no_entry(f"the policy has no principal {record.principal!r}")
+        if not is_from(address, principal.sources):
+            raise _no_entry(f"{record.principal!r} may not come from this address")
         return record
 
     def is_valid(self, token_id: str) -> bool:
@@ -93,12 +107,15 @@ class Service:
         """
         with self._changing:
             try:
-                policy = load_policy(self.settings)
+                policy = load_feasible(self.settings)
             except ConfigError as error:
+                self._policy_error = error.faults[0]
                 self.recorder.record(Action.POLICY_REJECTED, reason=error.faults[0], count=len(error.faults))
                 raise
             self.trail.recorder(policy_digest=policy.digest).record(Action.POLICY_LOADED)
             self._policy = policy
+            self._policy_loaded = self.clock.now()
+            self._policy_error = None
             return policy
 
     def add_token(self, record: TokenRecord) -> None:
@@ -127,6 +144,8 @@ class Service:
             "pid": os.getpid(),
             "uptime": round(self.clock.monotonic() - self.started, 3),
             "policy_digest": self._policy.digest,
+            "policy_loaded": self._policy_loaded.isoformat(timespec="seconds"),
+            "policy_error": self._policy_error,
             "principals": len(self._policy.principals),
             "rules": len(self._policy.rules),
             "tokens": sum(record.revoked is None for record in self._tokens.values()),
@@ -144,3 +163,7 @@ class Service:
         """Release store and trail; the last step of the trail's key is persisted."""
         self._store.close()
         self.trail.close()
+
+
+def _no_entry(reason: str) -> Refused:
+    return Refused(Code.AUTHENTICATION_FAILED, "authentication failed", reason=reason)

@@ -21,6 +21,7 @@ from rexecd.identity.tokens import TokenRecord
 from rexecd.monitor.service import Service
 from rexecd.policy.decide import Request, decide
 from rexecd.policy.listing import entries
+from rexecd.policy.masking import recordable
 from rexecd.policy.model import Invocation
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel
@@ -77,7 +78,8 @@ class MonitorSession:
 
     def _take_reports(self, report: seam.Report) -> None:
         while True:
-            self._recorder.record(
+            # Asked anew each time: this channel outlives many policies.
+            self._service.recorder.record(
                 _TROUBLES[report.trouble],
                 address=report.address,
                 port=report.port,
@@ -117,11 +119,12 @@ class MonitorSession:
             self._close(Code.UNAVAILABLE, _UNRECORDED)
         finally:
             self._service.sessions.end()
-            self._recorder.record(Action.CONNECTION_CLOSED, reason=reason)
+            recorder = self._recorder.bind(policy_digest=self._service.policy.digest)
+            recorder.record(Action.CONNECTION_CLOSED, reason=reason)
 
     def _authenticate(self, facts: seam.Authenticate) -> None:
         try:
-            self._token: TokenRecord = self._service.authenticate(facts.token)
+            self._token: TokenRecord = self._service.authenticate(facts.token, facts.address)
         except Refused as refused:
             self._recorder.record(Action.AUTH_REFUSED, code=refused.code.word, reason=refused.reason)
             self._close(refused.code, refused.text)
@@ -145,7 +148,10 @@ class MonitorSession:
         """Decide, record, start, watch; raise TrailError only where nothing was started."""
         policy = self._service.policy
         recorder = self._recorder.bind(request_id=request_id, policy_digest=policy.digest)
-        self._end_if_revoked(recorder, line=asked.line)
+        line = recordable(policy, asked.line)
+        if asked.justification:
+            recorder = recorder.bind(justification=asked.justification)
+        self._end_if_revoked(recorder, line=line)
         request = Request(
             principal=self._token.principal,
             connection_id=self._id,
@@ -153,21 +159,23 @@ class MonitorSession:
             address=self._address,
             line=asked.line,
             offer=asked.offer,
+            justification=asked.justification,
         )
         try:
             invocation = decide(policy, request, resolve=os.path.realpath)
             recorder = recorder.bind(rule=invocation.rule, rule_place=invocation.place)
             recorder.record(
                 Action.COMMAND_ALLOWED,
-                line=asked.line,
-                argv=invocation.argv,
+                line=line,
+                argv=invocation.recorded_argv(),
                 working_directory=invocation.working_directory,
                 timeout=invocation.timeout,
+                **_identity(invocation),
             )
             execution, streams = spawn(invocation)
         except Refused as refused:
             recorder.record(
-                Action.COMMAND_REFUSED, line=asked.line, code=refused.code.word, reason=refused.reason
+                Action.COMMAND_REFUSED, line=line, code=refused.code.word, reason=refused.reason
             )
             self._refuse(request_id, refused)
             return
@@ -222,8 +230,11 @@ class MonitorSession:
 
     def _hand_over(self, request_id: str, invocation: Invocation, streams: Streams) -> None:
         """Pass the far ends of the pipes to the gateway; raise Refused if too many are in flight."""
-        ceiling = seam.UNLIMITED if invocation.output_ceiling is None else invocation.output_ceiling
-        started = seam.Started(request_id, invocation.takes_input, ceiling, seam.UNLIMITED)
+        output, input_ = (
+            seam.UNLIMITED if ceiling is None else ceiling
+            for ceiling in (invocation.output_ceiling, invocation.input_ceiling)
+        )
+        started = seam.Started(request_id, invocation.takes_input, output, input_)
         try:
             self._channel.send(started, streams.descriptors())
         except OSError:
@@ -296,7 +307,7 @@ class MonitorSession:
 
     def _list(self) -> None:
         self._end_if_revoked(self._recorder)
-        for entry in entries(self._service.policy, self._token.principal):
+        for entry in entries(self._service.policy, self._token.principal, self._address):
             self._channel.send(entry)
         self._channel.send(wire.Listed())
 
@@ -336,6 +347,12 @@ class MonitorSession:
             self._channel.send(wire.Closed(code, text))
         except Unavailable:
             return
+
+
+def _identity(invocation: Invocation) -> dict[str, object]:
+    """Return who a command runs as, for its record; nothing where it is the daemon's own user."""
+    identity = invocation.identity
+    return {} if identity is None else {"run_as": identity.user, "run_as_id": str(identity.uid)}
 
 
 def _unrecorded() -> Refused:

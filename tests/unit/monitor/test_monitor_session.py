@@ -110,8 +110,8 @@ def _actions(service: Service) -> list[str]:
     return [str(record["event"]["action"]) for record in read([service.settings.audit])]
 
 
-RUN = wire.Run("yes", wire.Offer.NONE)
-LONG = wire.Run("long", wire.Offer.NONE)
+RUN = wire.Run("yes", wire.Offer.NONE, "")
+LONG = wire.Run("long", wire.Offer.NONE, "")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_refused_request_leaves_the_session_open(gateway: Callable[[], _Gatewa
     """Refused, and then allowed."""
     other = gateway()
     other.authenticate()
-    refused = other.ask(wire.Run("nosuch", wire.Offer.NONE))
+    refused = other.ask(wire.Run("nosuch", wire.Offer.NONE, ""))
 
     assert refused.code is Code.NOT_PERMITTED
     assert isinstance(other.ask(RUN), seam.Started)
