@@ -1,0 +1,395 @@
+"""What is legal in a policy and still unwise: warnings with codes that stay what they are.
+
+Rule 1: this is pure. What the machine says (files, tokens) is handed in as facts.
+Rule 2: a code is never used for anything else, and a code that goes is not given away again.
+Rule 3: a finding says what to do. What cannot be put right in the policy is not reported.
+To add one: a row in CODES, a function that yields it, a row in docs/LINT.md.
+"""
+
+import itertools
+import posixpath
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from rexecd.policy.kinds import Matching, Text, Word, listed
+from rexecd.policy.model import Policy, Principal, Rule, Stdin
+from rexecd.policy.parameters import Parameter, Pass
+from rexecd.policy.places import Path
+from rexecd.policy.programs import VARIABLES, Call, Program, Sort, calls, head, literal
+from rexecd.policy.template import Element, Hole, holes
+from rexecd.yamltext import Place, suggest
+
+
+class Code(NamedTuple):
+    """What a code stands for."""
+
+    name: str
+    meaning: str
+
+
+class Finding(NamedTuple):
+    """One thing to look at."""
+
+    place: Place
+    code: str
+    message: str
+
+
+class Facts(NamedTuple):
+    """What the machine says. `programs_of` names the programs to ask about."""
+
+    #: What is wrong with each program, by path; None for nothing.
+    programs: Mapping[str, str | None]
+    #: Principals that have a valid token; None if that is not known.
+    token_principals: frozenset[str] | None
+    #: The last line of each file that may have been cut short without anybody noticing.
+    open_ended: tuple[Place, ...]
+
+
+#: The closed list.
+CODES: Final[Mapping[str, Code]] = MappingProxyType(
+    {
+        "RX100": Code("callers-program", "a caller's value or input is a program, or a part of one"),
+        "RX101": Code("shell", "the program is a shell"),
+        "RX102": Code("interpreter", "the program is an interpreter"),
+        "RX103": Code("editor", "the program is an editor or pager"),
+        "RX104": Code("wrapper", "the program starts another one that its arguments name"),
+        "RX105": Code("free-tool", "free text reaches a program that starts or writes what it is told to"),
+        "RX106": Code("free-option", "a value may become any option of a program that is on the list"),
+        "RX107": Code("program-file", "the program is missing, is none, or can be changed by others"),
+        "RX109": Code("privilege", "the program starts another one with other rights"),
+        "RX110": Code(
+            "free-manager", "an open value says what is installed, started or changed on the system"
+        ),
+        "RX201": Code("wide-path", "a path may be anywhere, or where the system keeps its own"),
+        "RX202": Code("leading-dash", "an open value may become any option of the program"),
+        "RX203": Code("shared-path", "a path is looked up where other users can put links"),
+        "RX204": Code("lost-value", "a value may be left out while the option in front of it stays"),
+        "RX205": Code("secret-environment", "a secret is passed in the environment"),
+        "RX301": Code("no-timeout", "the rule has no timeout of its own"),
+        "RX302": Code("open-root", "a rule that runs as root takes an open value"),
+        "RX303": Code("unreachable", "nobody can run the rule"),
+        "RX305": Code("environment", "a variable makes programs load or start something"),
+        "RX401": Code("unheld-role", "nobody holds the role"),
+        "RX402": Code("no-token", "the principal has no valid token"),
+        "RX403": Code("no-principal", "a token is valid for a principal that the policy does not have"),
+        "RX404": Code("alike", "two commands have names that are easily taken for one another"),
+        "RX406": Code("idle-term", "a term of a role grants or takes nothing"),
+        "RX501": Code("open-ended", "a policy file does not say where it ends"),
+        "RX901": Code("idle-silence", "a silenced code finds nothing at this rule"),
+        "RX902": Code("unknown-silence", "a silenced code does not exist"),
+    }
+)
+
+_ENDLESS: Final = "begin the file with '---' and end it with '...', so that one cut short cannot load"
+#: A code and what there is to say.
+_Remark = tuple[str, str]
+
+
+def lint(policy: Policy, facts: Facts) -> tuple[Finding, ...]:
+    """Return what is unwise, sorted by place, without what its rule silences."""
+    found = {Finding(place, "RX501", _ENDLESS) for place in facts.open_ended}
+    found |= {*_about_roles(policy), *_about_tokens(policy, facts)}
+    slips = _slips(policy)
+    for rule in policy.rules.values():
+        remarks = {
+            *_about_calls(rule, facts),
+            *_about_parameters(rule),
+            *_about_options(rule),
+            *_about_environment(rule),
+            *_about_settings(rule),
+            *_about_reach(rule, policy),
+            *_about_name(rule, policy, slips[rule.name]),
+        }
+        found |= {Finding(rule.place, *remark) for remark in _unsilenced(rule, remarks)}
+    return tuple(sorted(found))
+
+
+def programs_of(policy: Policy) -> frozenset[str]:
+    """Return the programs rules start, themselves or through another one, as far as they are absolute."""
+    called = (call.path for rule in policy.rules.values() for call in calls(rule.template, rule.parameters))
+    return frozenset(path for path in called if path.startswith("/"))
+
+
+def _unsilenced(rule: Rule, remarks: set[_Remark]) -> Iterator[_Remark]:
+    yield from (remark for remark in remarks if remark[0] not in rule.silenced)
+    for code in rule.silenced:
+        if code not in CODES:
+            yield "RX902", f"{code!r} is no code of lint{suggest(code, CODES)}; correct it in 'silence'"
+        elif not any(code == found for found, _ in remarks):
+            yield "RX901", f"{code!r} is silenced and finds nothing here; remove it from 'silence'"
+
+
+# Types that take more than the operator can have thought of.
+
+#: Odd enough that no pattern with a purpose matches one of them.
+_ODD: Final = ("~", "; ~#", "; ~/# $(x) `y` & | * ?")
+_OPTIONS: Final = ("-x", "-oX", "--exec", "--output=x", "-oProxyCommand=x")
+
+
+def _is_free(parameter: Parameter) -> bool:
+    """Return whether it takes any text: a text, or a pattern that matches everything."""
+    kind = parameter.kind
+    return isinstance(kind, Text) or (isinstance(kind, Matching) and any(map(kind.pattern.is_match, _ODD)))
+
+
+def _is_open(parameter: Parameter) -> bool:
+    """Return whether it takes any text or any word."""
+    return isinstance(parameter.kind, Word) or _is_free(parameter)
+
+
+def _is_dashed(parameter: Parameter) -> bool:
+    """Return whether a value can be an option nobody thought of."""
+    kind = parameter.kind
+    is_narrow = isinstance(kind, Matching) and not any(map(kind.pattern.is_match, _OPTIONS))
+    return parameter.leading_dash and isinstance(kind, Text | Word | Matching) and not is_narrow
+
+
+# RX1xx: programs.
+
+_SORTS: Final = {
+    Sort.SHELL: ("RX101", "name the program it is for, or a script with its own '#!' line"),
+    Sort.INTERPRETER: ("RX102", "name a script with its own '#!' line that only root can change"),
+    Sort.EDITOR: ("RX103", "name a program that shows or changes one thing, such as cat"),
+    Sort.WRAPPER: ("RX104", "name that program; 'timeout', 'limits' and 'environment' are keys of a rule"),
+    Sort.PRIVILEGE: ("RX109", "name that program, and say 'run_as'"),
+}
+
+
+def _parameters(element: Element, rule: Rule) -> list[Parameter]:
+    return [rule.parameters[hole.name] for hole in holes(element)]
+
+
+def _about_calls(rule: Rule, facts: Facts) -> Iterator[_Remark]:
+    for call in calls(rule.template, rule.parameters):
+        if complaint := facts.programs.get(call.path):
+            yield "RX107", complaint
+        if call.program is not None and call.program.sort in _SORTS:
+            code, remedy = _SORTS[call.program.sort]
+            yield code, f"{call.path!r} {call.program.why}; {remedy}"
+        yield from _about_scripts(rule, call)
+        yield from _about_arguments(rule, call)
+
+
+def _about_scripts(rule: Rule, call: Call) -> Iterator[_Remark]:
+    if call.bare and rule.stdin is not Stdin.REFUSE:
+        yield "RX100", f"{call.path!r} runs what callers send as standard input; name a script"
+    for parameter in (parameter for element in call.scripts for parameter in _parameters(element, rule)):
+        # What a choice or a number can say in a script the operator can foresee; a path holds quotes.
+        if isinstance(parameter.kind, Text | Matching | Word | Path):
+            text = f"parameter {parameter.name!r} is a program for {call.path!r}, or part of one"
+            yield "RX100", f"{text}; write the program yourself, and put the hole behind it as an argument"
+
+
+def _about_arguments(rule: Rule, call: Call) -> Iterator[_Remark]:
+    is_ended, before = False, ""
+    for element in call.arguments:
+        option = head(element).partition("=")[0] or before
+        is_first = isinstance(element[0], Hole)
+        for parameter in _parameters(element, rule):
+            if is_first and not is_ended and _is_dashed(parameter):
+                known = f", which {call.program.why}" if call.program else ""
+                text = f"parameter {parameter.name!r} may become any option of {call.path!r}{known}"
+                remedy = "put '--' in front of it, or list what is meant as a choice"
+                yield "RX106" if call.program else "RX202", f"{text}; {remedy}"
+            elif call.program and element not in call.scripts:
+                is_loose = is_first or not option.startswith("-")
+                yield from _about_value(call.path, call.program, parameter, option, is_loose=is_loose)
+        before = literal(element) or ""
+        is_ended = is_ended or before == "--"
+
+
+def _about_value(
+    path: str, program: Program, parameter: Parameter, option: str, *, is_loose: bool
+) -> Iterator[_Remark]:
+    """Yield what is to be said of a value that is no option: it stands alone or behind one."""
+    is_manager = program.sort is Sort.MANAGER
+    is_wide = _is_open(parameter) if is_manager or option in program.risky else _is_free(parameter)
+    if is_wide and (is_loose or option in program.risky) and program.sort in (Sort.TOOL, Sort.MANAGER):
+        text = f"{path!r} {program.why}, and parameter {parameter.name!r} may say nearly anything to it"
+        remedy = f"use a choice, or tie it to a harmless option: '--option={{{parameter.name}}}'"
+        yield "RX110" if is_manager else "RX105", f"{text}; {remedy}"
+
+
+# RX2xx: parameters.
+
+#: Directories of the system. With '/' behind them, also what lies below.
+_OWN: Final = MappingProxyType(
+    {
+        "/etc": "the settings of the system",
+        "/dev": "devices",
+        "/run": "sockets and secrets of services",
+        "/root/": "what is root's",
+        "/proc/": "the memory and environment of processes",
+        "/sys/": "the kernel's switches",
+        "/etc/ssh/": "keys",
+        "/etc/ssl/private/": "keys",
+        "/etc/rexecd/": "the policy itself",
+        "/var/lib/rexecd/": "rexecd's own tokens and keys",
+    }
+)
+#: Where others can make names.
+_SHARED: Final = ("/tmp/", "/var/tmp/", "/dev/shm/", "/run/lock/", "/run/user/", "/home")  # noqa: S108
+
+
+def _covering(root: str, directories: Iterable[str]) -> str:
+    """Return which of the directories a root is, or lies below, or an empty text."""
+    is_below = f"{root}/".startswith
+    return next(
+        (known for known in directories if known == root or (known[-1] == "/" and is_below(known))), ""
+    )
+
+
+def _about_parameters(rule: Rule) -> Iterator[_Remark]:
+    for parameter in rule.parameters.values():
+        if isinstance(parameter.kind, Path):
+            for root in parameter.kind.roots:
+                yield from _about_root(parameter, root.rstrip("/"))
+        if parameter.is_secret and parameter.passed is Pass.ENVIRONMENT:
+            text = f"secret {parameter.name!r} is in the environment, which programs hand on and /proc shows"
+            yield "RX205", f"{text}; use 'pass: stdin' or 'pass: descriptor'"
+
+
+def _about_root(parameter: Parameter, root: str) -> Iterator[_Remark]:
+    text = f"path {parameter.name!r} may be below {root or '/'!r}"
+    if not root:
+        yield "RX201", f"{text}, which is everywhere; name the directories that are meant"
+    elif own := _covering(root, _OWN):
+        yield "RX201", f"{text}, which holds {_OWN[own]}; name the directories that are meant"
+    if _covering(root, _SHARED) and parameter.passed is Pass.ARGUMENT:
+        remedy = "use 'pass: descriptor', or a directory in which only root can write"
+        yield "RX203", f"{text}, where others can swap it for a link; {remedy}"
+
+
+def _about_options(rule: Rule) -> Iterator[_Remark]:
+    elements = rule.template.elements
+    for before, pieces, after in zip(elements, elements[1:], (*elements[2:], ("",)), strict=False):
+        option, inside = literal(before) or "", _parameters(pieces, rule)
+        if len(pieces) == 1 and inside and option.strip("-") and option.startswith("-") and "=" not in option:
+            name = inside[0].name
+            # Whether an option takes a value shows in its name, or in another option behind it.
+            is_its = option.lstrip("-").replace("-", "_") == name or head(after).startswith("-")
+            may_vanish = inside[0].default is None and not inside[0].is_required and not inside[0].is_flag
+            if is_its and may_vanish:
+                text = f"without parameter {name!r} the option {option!r} takes what comes next"
+                yield "RX204", f"{text}; write '{option}={{{name}}}' as one argument, or give it a default"
+
+
+# RX3xx: rules.
+
+_HARMLESS: Final = frozenset({"", "cat", "/bin/cat", "/usr/bin/cat", "true", "/bin/true", "/usr/bin/true"})
+
+
+def _about_environment(rule: Rule) -> Iterator[_Remark]:
+    for name, value in rule.environment.items():
+        if name in VARIABLES and value not in _HARMLESS:
+            text = f"variable {name!r} {VARIABLES[name]}"
+            yield "RX305", f"{text}; remove it, or make sure that only root can change what it names"
+
+
+def _about_settings(rule: Rule) -> Iterator[_Remark]:
+    if "timeout" not in rule.written:
+        yield "RX301", f"no 'timeout', so it is ended after {rule.timeout:g}s; write how long it may take"
+    if rule.identity is not None and rule.identity.uid == 0:
+        for parameter in filter(_is_open, rule.parameters.values()):
+            text = f"runs as root, and parameter {parameter.name!r} takes nearly anything"
+            yield "RX302", f"{text}; use a choice, a narrower pattern or another user"
+
+
+def _about_reach(rule: Rule, policy: Policy) -> Iterator[_Remark]:
+    holders = [principal for principal in policy.principals.values() if rule.name in principal.rules]
+    if not holders:
+        yield "RX303", "nobody may run it; allow it in a role that somebody holds, or remove it"
+    elif not any(_has_meeting(rule, principal) for principal in holders):
+        who = listed(sorted(principal.name for principal in holders))
+        yield "RX303", f"its 'from' has no address in common with that of {who}; correct one of them"
+
+
+def _has_meeting(rule: Rule, principal: Principal) -> bool:
+    pairs = itertools.product(rule.sources, principal.sources)
+    return not rule.sources or not principal.sources or any(one.overlaps(other) for one, other in pairs)
+
+
+# RX4xx: names and grants.
+
+
+def _about_name(rule: Rule, policy: Policy, slips: Iterable[str]) -> Iterator[_Remark]:
+    longer = next((name for name in policy.rules if name.startswith(f"{rule.name}.")), None)
+    if longer is not None:
+        text = f"{rule.name!r} begins like {longer!r}, but '{rule.name}.*' does not cover it"
+        yield "RX404", f"{text}; choose another name"
+    for other in slips:
+        if policy.rules[other].place < rule.place:
+            yield "RX404", f"one slip of a key away from {other!r}; choose a name that differs more"
+
+
+def _slips(policy: Policy) -> defaultdict[str, set[str]]:
+    """Return the names one slip away from each name: both become the same when a letter is left out."""
+    shortened = defaultdict[str, set[str]](set)
+    for name in policy.rules:
+        shorter = (name[:at] + name[at + 1 :] for at, letter in enumerate(name) if not letter.isdigit())
+        for text in {name, *shorter}:
+            shortened[text].add(name)
+    slips = defaultdict[str, set[str]](set)
+    for group in shortened.values():
+        for one, other in itertools.permutations(group, 2):
+            if _is_slip(one, other):
+                slips[one].add(other)
+    return slips
+
+
+def _is_slip(one: str, other: str) -> bool:
+    """Return whether two names differ by one letter, or two swapped ones, in a word of four or more.
+
+    Digits are told apart on purpose: `disk1` and `disk2`.
+    """
+    words = [re.split(r"([._-])", name) for name in (one, other)]
+    different = [pair for pair in itertools.zip_longest(*words, fillvalue="") if pair[0] != pair[1]]
+    if len(different) != 1 or min(map(len, different[0])) < _SHORTEST:
+        return False
+    first, second = different[0]
+    at = len(posixpath.commonprefix(different[0]))
+    left, right = first[at:], second[at:]
+    is_near = right[1:] in (left, left[1:]) or left[1:] == right or left[1::-1] + left[2:] == right
+    return is_near and not any(letter.isdigit() for letter in left[:1] + right[:1])
+
+
+_SHORTEST: Final = 4
+
+
+def _about_roles(policy: Policy) -> Iterator[Finding]:
+    for role in policy.roles.values():
+        holders = [principal for principal in policy.principals.values() if role.name in principal.roles]
+        if not holders:
+            text = f"nobody holds role {role.name!r}; give it to somebody, or remove it"
+            yield Finding(role.place, "RX401", text)
+        names = {role.name}.union(*(principal.roles for principal in holders))
+        allowed = {
+            command for name in names for term in policy.roles[name].allow for command in term.commands
+        }
+        denied = {command for term in role.deny for command in term.commands}
+        for term in role.allow:
+            if term.commands <= denied:
+                text = f"{term.pattern!r} grants nothing: the same role denies it; remove one of them"
+                yield Finding(term.place, "RX406", text)
+        for term in role.deny:
+            if not term.commands & allowed:
+                text = f"{term.pattern!r} takes nothing: nobody with this role is allowed it; remove it"
+                yield Finding(term.place, "RX406", text)
+
+
+def _about_tokens(policy: Policy, facts: Facts) -> Iterator[Finding]:
+    if facts.token_principals is None:
+        return
+    known = policy.principals
+    parts = itertools.chain[Principal | Rule](known.values(), policy.rules.values())
+    first = next((part.place.source for part in parts), "policy")
+    for name in known.keys() - facts.token_principals:
+        text = f"principal {name!r} has no valid token; run 'rexecd token create {name}', or remove it"
+        yield Finding(known[name].place, "RX402", text)
+    for name in facts.token_principals - known.keys():
+        text = f"principal {name!r} has a valid token and is not in the policy; add it, or revoke its tokens"
+        yield Finding(Place(first, 1, 1), "RX403", text)

@@ -1,0 +1,336 @@
+"""Programs that can start or change more than they seem to, and how their arguments are read.
+
+Rule 1: the table is facts of our own wording. To add a program: its name in the row of its sort,
+or a row of its own where its options matter.
+Rule 2: a name counts wherever the program lies, with or without a version: `/opt/bin/python3.11`.
+Rule 3: reading a command line stops short of knowing every option of every program. What is not
+in the table is taken as an option without a value.
+"""
+
+import enum
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from rexecd.policy.kinds import Flag
+from rexecd.policy.parameters import Parameter
+from rexecd.policy.template import Element, Template, holes
+
+
+class Sort(enum.Enum):
+    """What is to be feared of a program."""
+
+    SHELL = "a shell"
+    INTERPRETER = "an interpreter"
+    EDITOR = "an editor or pager"
+    #: It starts the program its arguments name.
+    WRAPPER = "a wrapper"
+    #: The same, as somebody else or elsewhere.
+    PRIVILEGE = "a change of identity"
+    #: It may start programs, or read and write files, as its arguments say.
+    TOOL = "a tool"
+    #: It changes the whole system, and a word is enough to say how.
+    MANAGER = "a manager"
+    #: Its first argument is the program's name, and nothing is wrong with that.
+    MULTICALL = "many programs in one"
+
+
+class Program(NamedTuple):
+    """What is known of one program, or of several that are alike."""
+
+    sort: Sort
+    #: What it does, behind its name in a message.
+    why: str
+    #: How many operands stand before the program it starts; None: it starts none.
+    skips: int | None = None
+    #: Whether NAME=value may stand before operands.
+    assigns: bool = False
+    #: Whether its operands are put together and read by a shell.
+    joined: bool = False
+    #: Options that take the next argument as their value.
+    valued: frozenset[str] = frozenset()
+    #: Options whose value is a script, or the name of a file with one.
+    scripts: frozenset[str] = frozenset()
+    #: Options whose value says what to start, or where to write.
+    risky: frozenset[str] = frozenset()
+    #: Words behind which the program it starts stands.
+    marks: frozenset[str] = frozenset()
+
+
+def _row(
+    sort: Sort,
+    why: str,
+    *,
+    skips: int | None = None,
+    assigns: bool = False,
+    joined: bool = False,
+    valued: str = "",
+    scripts: str = "",
+    risky: str = "",
+    marks: str = "",
+) -> Program:
+    words = [frozenset(text.split()) for text in (valued, scripts, risky, marks)]
+    return Program(sort, why, skips, assigns, joined, *words)
+
+
+_shell = partial(_row, Sort.SHELL, "is a shell and runs whatever its text says")
+_reader = partial(_row, Sort.INTERPRETER, "is an interpreter and runs whatever its script says")
+_editor = partial(_row, Sort.EDITOR, "is an editor: it opens other files and starts commands")
+_pager = partial(_row, Sort.EDITOR, "is a pager: with a terminal it opens files and starts commands")
+_starter = partial(_row, Sort.WRAPPER, "starts the program its arguments name")
+_other = partial(_row, Sort.PRIVILEGE, "starts a program as another user or with other rights")
+_tool = partial(_row, Sort.TOOL)
+_manager = partial(_row, Sort.MANAGER)
+
+_ARCHIVE: Final = "starts programs for an archive and writes files wherever it says"
+_REMOTE: Final = "starts commands, here for its options and there for its words"
+_TRANSFER: Final = "sends and fetches files, where and from where its arguments say"
+_SQL: Final = "runs statements, and some of them start programs or write files"
+_KEYS: Final = "reads and writes any file, keys too, and loads code"
+_INSTALLS: Final = "installs software, whose scripts run with its rights"
+_HOSTS: Final = "starts containers and machines, which may hold all of this host"
+_TO_COMMAND: Final = (
+    "-I -F -C -f --to-command --use-compress-program --checkpoint-action --info-script --file"
+)
+
+#: Names, and what is known of them.
+# fmt: off
+ROWS: Final[tuple[tuple[str, Program], ...]] = (
+    ("sh bash rbash dash ash ksh rksh mksh pdksh zsh rzsh csh tcsh fish yash posh elvish nu xonsh",
+     _shell(scripts="-c --command", valued="-o -O --rcfile --init-file --init-command")),
+    ("pwsh", _shell(scripts="-Command -command -c -File -file")),
+    ("python pypy", _reader(scripts="-c -m", valued="-W -X -Q")),
+    ("perl", _reader(scripts="-e -E", valued="-I -M -m")),
+    ("ruby jruby irb", _reader(scripts="-e", valued="-I -r -C -E -F")),
+    ("node nodejs deno bun", _reader(scripts="-e -p --eval --print", valued="-r --require --import")),
+    ("php", _reader(scripts="-r -f -B -R -E --run --file", valued="-d -c -z")),
+    ("lua luajit", _reader(scripts="-e", valued="-l")),
+    ("tclsh wish", _reader(valued="-encoding")),
+    ("expect", _reader(scripts="-c -f")),
+    ("Rscript julia", _reader(scripts="-e -E")),
+    ("guile sbcl", _reader(scripts="-c --eval --load")),
+    ("java", _reader(scripts="-jar", valued="-cp -classpath --class-path")),
+    ("awk gawk mawk nawk original-awk",
+     _reader(scripts="-f -e --file --source", valued="-v -F --assign --field-separator")),
+    ("sed", _reader(scripts="-e -f --expression --file", valued="-l")),
+    ("ed red ex vi vim vim.basic vim.tiny vim.nox vim.gtk3 view rvim rview vimdiff nvim", _editor()),
+    ("nano rnano pico emacs emacsclient joe jed mcedit micro hx", _editor()),
+    ("editor sensible-editor visudo vipw", _editor()),
+    ("less more most pg man pager sensible-pager", _pager()),
+    ("env", _starter(valued="-u -C", scripts="-S --split-string", skips=0, assigns=True)),
+    ("nohup setsid dbus-run-session eatmydata torsocks unbuffer", _starter(skips=0)),
+    ("nice chpst cgexec", _starter(valued="-n -u -g", skips=0)),
+    ("ionice choom", _starter(valued="-c -n -p -P -u", skips=0)),
+    ("timeout", _starter(valued="-k -s --kill-after --signal", skips=1)),
+    ("stdbuf", _starter(valued="-i -o -e", skips=0)),
+    ("taskset chrt setarch faketime", _starter(valued="-T -P -D", skips=1)),
+    ("flock", _starter(valued="-w -E", scripts="-c --command", skips=1)),
+    ("xargs", _starter(valued="-a -d -E -I -L -n -P -s", skips=0)),
+    ("find", _starter(marks="-exec -execdir -ok -okdir")),
+    ("fd fdfind", _starter(marks="-x -X --exec --exec-batch")),
+    ("parallel watch", _starter(valued="-a -j -S -n --interval", joined=True)),
+    ("time strace ltrace", _starter(valued="-e -o -f -p -s -E -u -a -P", skips=0)),
+    ("perf valgrind prlimit", _starter(valued="-o -e -p --pid", skips=0)),
+    ("gdb lldb", _starter(scripts="-ex -x --eval-command -o --one-line", skips=0)),
+    ("script", _starter(scripts="-c --command", valued="-T -O -I -B")),
+    ("run-parts start-stop-daemon", _starter(scripts="-x -a --exec --startas")),
+    ("systemd-run", _starter(valued="-p -u -E -M -H --uid --unit", skips=0)),
+    ("ssh-agent rlwrap", _starter(valued="-a -t -f", skips=0)),
+    ("tmux screen", _starter(valued="-L -S -f -t -s")),
+    ("sudo", _other(valued="-u -g -h -p -C -D -r -t -T -U", skips=0, assigns=True)),
+    ("doas pkexec", _other(valued="-u -C --user", skips=0)),
+    ("su", _other(valued="-s -g -G -w", scripts="-c --command", skips=1)),
+    ("runuser", _other(valued="-u -g -G -s", marks="-c --command", skips=0)),
+    ("chroot", _other(valued="--userspec --groups", skips=1)),
+    ("unshare", _other(valued="-R -w -S -G --root --wd", skips=0)),
+    ("nsenter", _other(valued="-t -S -G --target", skips=0)),
+    ("setpriv", _other(valued="--reuid --regid --groups --securebits", skips=0)),
+    ("capsh", _other(marks="-c")),
+    ("bwrap firejail gosu s6-setuidgid", _other()),
+    ("tar bsdtar gtar", _tool(_ARCHIVE, risky=_TO_COMMAND)),
+    ("cpio pax ar rpm2cpio", _tool(_ARCHIVE, risky="-D -I -F")),
+    ("zip unzip 7z 7za 7zr", _tool(_ARCHIVE, risky="-TT -d")),
+    ("rsync", _tool(_REMOTE, risky="-e --rsh --rsync-path --log-file")),
+    ("ssh autossh mosh sshpass", _tool(_REMOTE, risky="-o -F -E -L -R -D -J")),
+    ("git hg svn", _tool(_REMOTE, risky="-c -C --upload-pack --receive-pack --exec-path")),
+    ("scp sftp", _tool(_TRANSFER, risky="-o -F -S -D -J -i")),
+    ("curl wget aria2c lftp ftp tftp", _tool(_TRANSFER, risky="-o -O -K -T -P --output --config")),
+    ("nc ncat netcat socat telnet", _tool(_TRANSFER, risky="-e -c")),
+    ("sqlite3 psql mysql mariadb mongo mongosh redis-cli", _tool(_SQL, risky="-c -e -f --command --execute")),
+    ("tcpdump tshark dumpcap", _tool("writes captures and starts a program for each", risky="-z -w -r -Z")),
+    ("openssl gpg", _tool(_KEYS, risky="-in -out -engine -provider --output")),
+    ("cp mv ln install dd tee truncate shred rm", _tool("writes or removes what it is told to", risky="-t")),
+    ("chmod chown chgrp setfacl setcap", _tool("changes who may use the files its arguments name")),
+    ("make gmake ninja", _tool("runs whatever its makefile says", risky="-f -C --file --directory --eval")),
+    ("crontab at batch", _tool("makes the system start commands later", risky="-f -u")),
+    ("mount umount losetup", _tool("puts other files in the place of these", risky="-o -t")),
+    ("sysctl modprobe insmod iptables nft ip tc", _tool("changes the kernel for everybody")),
+    ("ansible ansible-playbook salt puppet", _tool("runs whatever its modules say", risky="-a -e -m -i")),
+    ("journalctl", _tool("shows messages in a pager and reads any journal", risky="-D --directory --file")),
+    ("apt apt-get aptitude dpkg dnf yum rpm zypper pacman apk snap flatpak brew", _manager(_INSTALLS)),
+    ("pip pipx uv npm npx yarn pnpm gem bundle cargo go composer cpan", _manager(_INSTALLS)),
+    ("docker docker-compose podman nerdctl ctr crictl lxc incus", _manager(_HOSTS)),
+    ("kubectl oc helm virsh machinectl systemd-nspawn", _manager(_HOSTS)),
+    ("systemctl service initctl rc-service", _manager("starts, stops and changes what runs on this machine")),
+    ("useradd usermod userdel groupadd passwd chpasswd", _manager("changes who may log in, and as what")),
+    ("busybox toybox", _row(Sort.MULTICALL, "is many programs in one", skips=0)),
+)
+
+# fmt: on
+
+_STARTED: Final = (
+    "PAGER MANPAGER GIT_PAGER SYSTEMD_PAGER EDITOR VISUAL SUDO_EDITOR SYSTEMD_EDITOR GIT_EDITOR GIT_SSH "
+    "GIT_SSH_COMMAND GIT_ASKPASS SSH_ASKPASS GIT_EXTERNAL_DIFF GIT_PROXY_COMMAND GIT_SEQUENCE_EDITOR BROWSER "
+    "LESSOPEN LESSCLOSE RSYNC_RSH CVS_RSH GIT_EXEC_PATH TAR_OPTIONS SHELL"
+)
+_LOADED: Final = (
+    "PERL5OPT PERL5LIB PERLLIB PYTHONPATH PYTHONHOME PYTHONSTARTUP RUBYOPT RUBYLIB NODE_OPTIONS NODE_PATH "
+    "LUA_PATH LUA_CPATH PHPRC PHP_INI_SCAN_DIR JAVA_TOOL_OPTIONS _JAVA_OPTIONS CLASSPATH AWKPATH GCONV_PATH "
+    "OPENSSL_CONF OPENSSL_MODULES GIT_CONFIG_GLOBAL GIT_CONFIG_COUNT"
+)
+_SHELLS: Final = "BASH_ENV ENV ZDOTDIR PROMPT_COMMAND IFS SHELLOPTS BASHOPTS PS4 CDPATH"
+#: Variables of the environment, and what programs do with them.
+VARIABLES: Final = MappingProxyType(
+    dict.fromkeys(_STARTED.split(), "names what other programs start")
+    | dict.fromkeys(_LOADED.split(), "says what is loaded into programs")
+    | dict.fromkeys(_SHELLS.split(), "changes how shells start and read")
+)
+PROGRAMS: Final = MappingProxyType({name: program for names, program in ROWS for name in names.split()})
+
+#: They run what a script says.
+_READERS: Final = (Sort.SHELL, Sort.INTERPRETER)
+_VERSION: Final = re.compile(r"-?[0-9][0-9.]*\Z")
+_ASSIGNMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+
+
+def find(path: str) -> Program | None:
+    """Return what is known of a program by the last part of its path, or None."""
+    name = posixpath.basename(path)
+    return PROGRAMS.get(name) or PROGRAMS.get(_VERSION.sub("", name))
+
+
+class Call(NamedTuple):
+    """One program of a rule, and the arguments it reads itself, without those of a program it starts."""
+
+    #: As it stands in the rule.
+    path: str
+    #: None: nothing is known of it.
+    program: Program | None
+    arguments: tuple[Element, ...]
+    #: Among them, what it takes as a script, or as the name of a script or program.
+    scripts: tuple[Element, ...]
+    #: Whether it is told neither a script nor a file: then its standard input is the script.
+    bare: bool
+
+
+def literal(element: Element) -> str | None:
+    """Return an element without holes as a text, None for any other."""
+    return element[0] if len(element) == 1 and isinstance(element[0], str) else None
+
+
+def head(element: Element) -> str:
+    """Return the literal text an element begins with."""
+    return element[0] if isinstance(element[0], str) else ""
+
+
+def calls(template: Template, parameters: Mapping[str, Parameter]) -> Iterator[Call]:
+    """Yield the program of a rule, the program that it starts, and so on, as if every flag had been given."""
+    rest = tuple(_given(template, parameters))
+    while rest and (path := literal(rest[0])) is not None:
+        program, arguments = find(path), rest[1:]
+        parts = _NOTHING if program is None else _split(program, arguments)
+        scripts, rest = parts.scripts, parts.started
+        if rest and literal(rest[0]) is None:
+            scripts, rest = (*scripts, rest[0]), ()
+        own = arguments[: len(arguments) - len(rest)]
+        yield Call(path, program, own, scripts, bare=_is_bare(program, scripts, own))
+
+
+def _given(template: Template, parameters: Mapping[str, Parameter]) -> Iterator[Element]:
+    for pieces in template.elements:
+        inside = holes(pieces)
+        kind = parameters[inside[0].name].kind if inside else None
+        yield from [(text,) for text in kind.adds] if isinstance(kind, Flag) else [pieces]
+
+
+class _Parts(NamedTuple):
+    """How a program reads its arguments; what it starts is what stands last in them."""
+
+    scripts: tuple[Element, ...] = ()
+    started: tuple[Element, ...] = ()
+
+
+_NOTHING: Final = _Parts()
+
+
+def _split(program: Program, arguments: tuple[Element, ...]) -> _Parts:
+    scripts, operands = _options(program, arguments)
+    if program.sort in _READERS:
+        # Without an option that says so, the first operand is the script, or the file with it.
+        return _Parts(scripts or operands[:1])
+    if program.joined:
+        return _Parts((*scripts, *operands))
+    if marked := _behind_mark(program, arguments):
+        return _Parts(scripts, marked)
+    if program.skips is None:
+        return _Parts(scripts)
+    # `su ann -c TEXT`: options may stand behind the operand, too.
+    more, started = _options(program, operands[program.skips :]) if program.skips else ((), operands)
+    return _Parts((*scripts, *more), started)
+
+
+def _behind_mark(program: Program, arguments: tuple[Element, ...]) -> tuple[Element, ...]:
+    marks = [at for at, element in enumerate(arguments) if literal(element) in program.marks]
+    return arguments[marks[0] + 1 :] if marks else ()
+
+
+def _is_bare(program: Program | None, scripts: tuple[Element, ...], own: tuple[Element, ...]) -> bool:
+    if program is None or program.sort not in _READERS:
+        return False
+    says_so = program.sort is Sort.SHELL and ("-s",) in own
+    return says_so or not scripts or scripts == (("-",),)
+
+
+def _options(
+    program: Program, arguments: tuple[Element, ...]
+) -> tuple[tuple[Element, ...], tuple[Element, ...]]:
+    """Return the values of options that hold scripts, and what stands from the first operand on."""
+    scripts: list[Element] = []
+    rest = arguments
+    while rest and _is_option(program, rest[0]):
+        value, rest = rest[0], rest[1:]
+        if literal(value) == "--":
+            break
+        option, is_inside = _valued(program, value)
+        if option and not is_inside and rest:
+            value, rest = rest[0], rest[1:]
+        if option in program.scripts:
+            scripts.append(value)
+    return tuple(scripts), rest
+
+
+def _is_option(program: Program, element: Element) -> bool:
+    text = head(element)
+    if program.assigns and _ASSIGNMENT.match(text):
+        return True
+    if text == "-":  # `su -`, `env -`; to a shell it is a file, its standard input
+        return program.sort not in _READERS
+    return text.startswith("-")
+
+
+def _valued(program: Program, element: Element) -> tuple[str, bool]:
+    """Return the option of an element that takes a value, if any does, and whether its value is in there."""
+    text, known = head(element), program.scripts | program.valued
+    name, equals, _ = text.partition("=")
+    if name in known:
+        return name, bool(equals) or len(element) > 1
+    if text.startswith("--"):
+        return "", False
+    # `-lc TEXT`, `-eTEXT`: the first letter that takes a value ends the cluster, but not a shell's.
+    for at, letter in enumerate(text[1:], start=2):
+        if f"-{letter}" in known:
+            return f"-{letter}", len(element) > 1 or (at < len(text) and program.sort is not Sort.SHELL)
+    return "", False

@@ -1,0 +1,483 @@
+"""What is legal and unwise: each code has a policy that gets it, and a near miss that does not."""
+
+import itertools
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rexecd.policy.lint import CODES, Facts, Finding, lint, programs_of
+from rexecd.policy.load import load
+from rexecd.policy.model import NO_POLICY, Identity, Policy
+from rexecd.policy.programs import PROGRAMS, VARIABLES
+from rexecd.yamltext import Place
+from tests.catalogues import document_tables
+
+ROOT = Path(__file__).parents[3]
+SILENT = Facts(programs={}, token_principals=None, open_ended=())
+
+
+def make(
+    commands: dict[str, str],
+    *,
+    roles: str = "{all: {allow: ['*']}}",
+    principals: str = "{ann: {roles: [all]}}",
+) -> Policy:
+    """Return a policy; each command is the inside of a mapping, and has a summary and a timeout."""
+    lines = [f"  {name}: {{summary: S, timeout: 1s, {body}}}" for name, body in commands.items()]
+    head = f"version: 1\nprincipals: {principals}\nroles: {roles}\ncommands:\n"
+    return load(head + "\n".join(lines) + "\n", "p")
+
+
+def codes(policy: Policy, facts: Facts = SILENT) -> list[str]:
+    """Return the codes of what is found."""
+    return [finding.code for finding in lint(policy, facts)]
+
+
+TEXT = "x: {type: text}"
+WORD = "x: {type: word}"
+DASHED = "x: {type: text, leading_dash: allow}"
+CHOICE = "x: {type: choice, of: [a, b]}"
+NUMBER = "x: {type: integer}"
+PATTERN = "x: {type: pattern, matches: 'v[0-9]+'}"
+ANYTHING = "x: {type: pattern, matches: '.+'}"
+OPTIONAL = "x: {type: word, optional: true}"
+MAYBE_NONE = "x: {type: word, least: 0, most: 3}"
+FILE = "x: {type: path, under: [/srv]}"
+
+
+def run(words: str, *parameters: str, more: str = "") -> str:
+    """Return a command that runs some words."""
+    quoted = ", ".join(f"'{word}'" for word in words.split("|"))
+    declared = f", parameters: {{{', '.join(parameters)}}}" if parameters else ""
+    return f"run: [{quoted}]{declared}{more}"
+
+
+RULES = {
+    # RX100
+    "text inside the script of a shell": (run("/bin/bash|-c|echo {x}", TEXT), "RX100 RX101"),
+    "a word inside the script of a shell": (run("/bin/sh|-c|echo {x}", WORD), "RX100 RX101"),
+    "a number inside the script of a shell": (run("/bin/sh|-c|kill {x}", NUMBER), "RX101"),
+    "text behind the script of a shell": (run('/bin/sh|-c|echo "$1"|sh|{x}', TEXT), "RX101"),
+    "the caller names the script": (run("/usr/bin/python3|{x}", FILE), "RX100 RX102"),
+    "the caller chooses one of our scripts": (run("/usr/bin/python3|{x}", CHOICE), "RX102"),
+    "the caller names the program": (run("/usr/bin/env|{x}", WORD), "RX100 RX104"),
+    "the caller names the applet": (run("/bin/busybox|{x}", WORD), "RX100"),
+    "a shell reads standard input": (run("/bin/bash|-s", more=", stdin: accept"), "RX100 RX101"),
+    "a shell with a script reads standard input": (run("/bin/bash|/opt/a", more=", stdin: accept"), "RX101"),
+    "a shell without standard input": (run("/bin/bash"), "RX101"),
+    # RX101 to RX104, RX109
+    "a shell": (run("/bin/bash|/opt/a"), "RX101"),
+    "a shell behind two wrappers": (run("/usr/bin/timeout|5|/usr/bin/env|bash|/opt/a"), "RX101 RX104 RX104"),
+    "a shell in busybox": (run("/bin/busybox|sh|/opt/a"), "RX101"),
+    "another applet of busybox": (run("/bin/busybox|df|{x}", FILE), ""),
+    "an interpreter with a version": (run("/usr/bin/python3.11|/opt/a.py"), "RX102"),
+    "a program that is called like a part of one": (run("/opt/python-report"), ""),
+    "an editor": (run("/usr/bin/vim.basic|/srv/a"), "RX103"),
+    "a pager": (run("/usr/bin/less|/srv/a"), "RX103"),
+    "no pager": (run("/bin/cat|/srv/a"), ""),
+    "a wrapper": (run("/usr/bin/nice|/opt/a|{x}", TEXT), "RX104"),
+    "find with a path": (run("/usr/bin/find|{x}|-ls", FILE), "RX104"),
+    "sudo": (run("/usr/bin/sudo|-u|ann|/opt/a"), "RX109"),
+    "a program behind sudo": (run("/usr/bin/sudo|bash|/opt/a"), "RX101 RX109"),
+    # RX105, RX110
+    "free text for tar": (run("/bin/tar|xf|{x}", TEXT), "RX105"),
+    "a pattern of everything for tar": (run("/bin/tar|xf|{x}", ANYTHING), "RX105"),
+    "a pattern for tar": (run("/bin/tar|xf|{x}", PATTERN), ""),
+    "a word for tar": (run("/bin/tar|xf|{x}", WORD), ""),
+    "a path for tar": (run("/bin/tar|xf|{x}", FILE), ""),
+    "text inside an argument of rsync": (run("/usr/bin/rsync|/srv/{x}|/mnt", TEXT), "RX105"),
+    "text tied to a harmless option": (run("/usr/bin/git|log|--grep={x}", TEXT), ""),
+    "text tied to a harmful option": (run("/bin/tar|xf|/srv/a|--to-command={x}", TEXT), "RX105"),
+    "a word behind a harmful option": (run("/usr/bin/rsync|-e|{x}|a|b", WORD), "RX105"),
+    "a choice behind a harmful option": (run("/usr/bin/rsync|-e|{x}|a|b", CHOICE), ""),
+    "text for a program not on the list": (run("/bin/echo|{x}", TEXT), ""),
+    "a word for a package manager": (run("/usr/bin/apt-get|install|{x}", WORD), "RX110"),
+    "a choice for a package manager": (run("/usr/bin/apt-get|install|{x}", CHOICE), ""),
+    "a word for the service manager": (run("/usr/bin/systemctl|restart|{x}", WORD), "RX110"),
+    # RX106, RX202
+    "text with a dash for find": (run("/usr/bin/find|/srv|{x}", DASHED), "RX104 RX106"),
+    "text with a dash for ssh": (run("/usr/bin/ssh|{x}", DASHED), "RX106"),
+    "text with a dash behind '--'": (run("/usr/bin/git|log|--|{x}", DASHED), "RX105"),
+    "text with a dash for another program": (run("/bin/df|{x}", DASHED), "RX202"),
+    "text with a dash behind '--' for another program": (run("/bin/df|--|{x}", DASHED), ""),
+    "text with a dash inside an argument": (run("/bin/df|--x={x}", DASHED), ""),
+    "a negative number": (run("/bin/df|{x}", "x: {type: integer, min: -5, leading_dash: allow}"), ""),
+    "a pattern of options": (
+        run("/bin/df|{x}", "x: {type: pattern, matches: '[a-z-]+', leading_dash: allow}"),
+        "RX202",
+    ),
+    "a pattern of numbers": (
+        run("/bin/df|{x}", "x: {type: pattern, matches: '-?[0-9]+', leading_dash: allow}"),
+        "",
+    ),
+    "a flag that adds options": (run("/bin/tar|{x}|/srv", "x: {type: flag, adds: ['--verbose']}"), ""),
+    # RX201, RX203
+    "a path anywhere": (run("/bin/df|{x}", "x: {type: path, under: [/]}"), "RX201"),
+    "a path in /etc": (run("/bin/df|{x}", "x: {type: path, under: [/etc/]}"), "RX201"),
+    "a path in a part of /etc": (run("/bin/df|{x}", "x: {type: path, under: [/etc/nginx]}"), ""),
+    "a path in /proc": (run("/bin/df|{x}", "x: {type: path, under: [/proc/self]}"), "RX201"),
+    "a path beside /proc": (run("/bin/df|{x}", "x: {type: path, under: [/process]}"), ""),
+    "a path in /tmp": (run("/bin/df|{x}", "x: {type: path, under: [/tmp/a]}"), "RX203"),
+    "a path of everybody's": (run("/bin/df|{x}", "x: {type: path, under: [/home]}"), "RX203"),
+    "a path of one user": (run("/bin/df|{x}", "x: {type: path, under: [/home/app]}"), ""),
+    "a descriptor in /tmp": (
+        run("/bin/df|{x}", "x: {type: path, under: [/tmp], pass: descriptor}"),
+        "",
+    ),
+    # RX204
+    "an option that loses its value": (run("/bin/df|-n|{x}|--|a", OPTIONAL), "RX204"),
+    "an option that is called like its value": (run("/bin/df|--x|{x}", OPTIONAL), "RX204"),
+    "an option with a default": (run("/bin/df|-n|{x}|--|a", "x: {type: word, default: a}"), ""),
+    "an option with its value in it": (run("/bin/df|--x={x}|--", OPTIONAL), ""),
+    "an optional value behind all options": (run("/bin/df|-h|{x}", OPTIONAL), ""),
+    "an optional value behind '--'": (run("/bin/df|--|{x}", OPTIONAL), ""),
+    "a repetition that may be empty": (run("/bin/df|-n|{x...}|-v", MAYBE_NONE), "RX204"),
+    "a repetition that is not empty": (run("/bin/df|-n|{x...}|-v", "x: {type: word, most: 3}"), ""),
+    "a flag behind an option": (run("/bin/df|-n|{x}|-v", "x: {type: flag, adds: [a]}"), ""),
+    # RX205
+    "a secret in the environment": (
+        run("/bin/df", "x: {type: secret, pass: environment, variable: WORD}"),
+        "RX205",
+    ),
+    "a secret on standard input": (run("/bin/df", "x: {type: secret, pass: stdin}"), ""),
+    # RX305
+    "a variable that loads code": (run("/bin/df", more=", environment: {PYTHONPATH: /opt}"), "RX305"),
+    "a variable that starts a program": (run("/bin/df", more=", environment: {PAGER: less}"), "RX305"),
+    "a pager that is none": (run("/bin/df", more=", environment: {PAGER: cat, SYSTEMD_PAGER: ''}"), ""),
+    "another variable": (run("/bin/df", more=", environment: {LANG: C}"), ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "expected"), RULES.values(), ids=RULES.keys())
+def test_a_rule_gets_these_codes_and_no_others(body: str, expected: str) -> None:
+    """One command alone, with a timeout, that somebody may run."""
+    assert expected.split() == codes(make({"c": body}))
+
+
+def test_every_code_is_given_by_some_test() -> None:
+    """A code nobody can get would be a promise without a policy behind it."""
+    given_ = {code for _, expected in RULES.values() for code in expected.split()}
+    named = set(re.findall(r'"(RX[0-9]{3})"', Path(__file__).read_text(encoding="utf-8")))
+
+    assert set(CODES) == (given_ | named) & set(CODES)
+
+
+@pytest.mark.parametrize("name", sorted(PROGRAMS))
+def test_every_program_on_the_list_counts(name: str) -> None:
+    """Given a free text that may begin with '-', each of them is found, and said to be known."""
+    assert {"RX106", "RX100"} & set(codes(make({"c": run(f"/usr/bin/{name}|{{x}}", DASHED)})))
+
+
+def test_a_complaint_about_a_program_is_passed_on() -> None:
+    """Lint looks at no file: what is wrong with one is handed in, also for one behind a wrapper."""
+    policy = make({"c": run("/usr/bin/nice|/opt/a"), "d": run("/opt/b")})
+    facts = SILENT._replace(programs={"/opt/a": "'/opt/a' not found", "/usr/bin/nice": None, "/opt/b": None})
+
+    assert {"/usr/bin/nice", "/opt/a", "/opt/b"} == programs_of(policy)
+    assert [("RX104", True), ("RX107", False)] == [(f.code, "nice" in f.message) for f in lint(policy, facts)]
+
+
+def test_a_program_found_by_its_name_is_not_asked_about() -> None:
+    """Which file `env bash` starts is not written in the policy."""
+    assert {"/usr/bin/env"} == programs_of(make({"c": run("/usr/bin/env|bash|/opt/a")}))
+
+
+def test_a_rule_without_a_timeout_is_found() -> None:
+    """The default counts only if it was chosen."""
+    text = "version: 1\nprincipals: {a: {roles: [r]}}\nroles: {r: {allow: [c]}}\n"
+    policy = load(text + "commands:\n  c: {summary: S, run: /bin/df}\n", "p")
+
+    assert [
+        Finding(
+            Place("p", 5, 3), "RX301", "no 'timeout', so it is ended after 60s; write how long it may take"
+        )
+    ] == list(lint(policy, SILENT))
+
+
+def as_user(policy: Policy, uid: int) -> Policy:
+    """Return the policy with all its rules run as a user."""
+    identity = Identity("name", uid, uid, ())
+    rules = {name: replace(rule, identity=identity) for name, rule in policy.rules.items()}
+    return replace(policy, rules=rules)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "uid", "expected"),
+    [
+        (TEXT, 0, ["RX302"]),
+        (WORD, 0, ["RX302"]),
+        (ANYTHING, 0, ["RX302"]),
+        (PATTERN, 0, []),
+        (CHOICE, 0, []),
+        (FILE, 0, []),
+        (TEXT, 1000, []),
+    ],
+)
+def test_root_takes_nothing_open(parameter: str, uid: int, expected: list[str]) -> None:
+    """Text and words are left to users that can do less."""
+    assert expected == codes(as_user(make({"c": run("/bin/df|{x}", parameter)}), uid))
+
+
+def test_a_rule_nobody_may_run_is_found() -> None:
+    """Neither a role nobody holds nor a denied name lets anybody in."""
+    policy = make(
+        {"web.up": run("/bin/df"), "web.off": run("/bin/df")},
+        roles="{all: {allow: ['web.*'], deny: [web.off]}}",
+    )
+
+    assert [("RX303", 6)] == [(finding.code, finding.place.line) for finding in lint(policy, SILENT)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "principal", "expected"),
+    [
+        ("[10.0.0.0/8]", "[192.168.0.0/16]", ["RX303"]),
+        ("[10.0.0.0/8]", "['fd00::/8']", ["RX303"]),
+        ("[10.0.0.0/8]", "[10.1.0.0/16, 192.168.0.0/16]", []),
+        ("[10.1.0.0/16]", "[10.0.0.0/8]", []),
+    ],
+)
+def test_a_rule_that_no_address_reaches_is_found(rule: str, principal: str, expected: list[str]) -> None:
+    """The networks of a rule and of those who may run it have to meet somewhere."""
+    policy = make(
+        {"c": run("/bin/df", more=f", from: {rule}")},
+        principals=f"{{ann: {{roles: [all], from: {principal}}}}}",
+    )
+
+    assert expected == codes(policy)
+
+
+def test_a_rule_from_some_networks_and_a_principal_from_anywhere_meet() -> None:
+    """No `from` is any address."""
+    assert [] == codes(make({"c": run("/bin/df", more=", from: [10.0.0.0/8]")}))
+
+
+def test_a_role_nobody_holds_is_found() -> None:
+    """It stands at the role."""
+    found = lint(make({"c": run("/bin/df")}, roles="{all: {allow: [c]}, old: {allow: [c]}}"), SILENT)
+
+    assert [("RX401", 3)] == [(finding.code, finding.place.line) for finding in found]
+
+
+def test_tokens_and_principals_have_to_fit() -> None:
+    """A principal without a token stands at its place, a token without a principal at the beginning."""
+    policy = make({"c": run("/bin/df")}, principals="{ann: {roles: [all]}, bob: {roles: [all]}}")
+    found = lint(policy, SILENT._replace(token_principals=frozenset({"ann", "old"})))
+
+    assert [("RX403", Place("p", 1, 1), "'old'"), ("RX402", policy.principals["bob"].place, "'bob'")] == [
+        (finding.code, finding.place, re.findall("'[a-z]+'", finding.message)[0]) for finding in found
+    ]
+
+
+@pytest.mark.parametrize("tokens", [None, frozenset({"ann"})])
+def test_fitting_and_unknown_tokens_are_no_finding(tokens: frozenset[str] | None) -> None:
+    """Without a store nothing is known, and nothing is said."""
+    assert [] == codes(make({"c": run("/bin/df")}), SILENT._replace(token_principals=tokens))
+
+
+def test_a_token_without_any_policy_is_found() -> None:
+    """Even where there is no file to point at."""
+    assert ["RX403"] == codes(NO_POLICY, SILENT._replace(token_principals=frozenset({"ann"})))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("service.stop", "service.step"),
+        ("backup", "backups"),
+        ("mount", "umount"),
+        ("restart", "restatr"),
+        ("web.restart", "web.restrt"),
+        ("disk_usage", "disk_usege"),
+        ("service", "service.stop"),
+    ],
+)
+def test_names_that_are_easily_mistaken_are_found(one: str, other: str) -> None:
+    """One letter more, less or another, two swapped, or one the beginning of the other."""
+    assert ["RX404"] == codes(make({one: run("/bin/df"), other: run("/bin/df")}))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("disk1", "disk2"),
+        ("node-a", "node-b"),
+        ("db.up", "db.cp"),
+        ("start", "stop"),
+        ("service-a", "servicea"),
+        ("service", "services2.stop"),
+        ("list.disks", "list.disc"),
+    ],
+)
+def test_names_that_differ_enough_are_not_found(one: str, other: str) -> None:
+    """Numbers and short words are told apart on purpose."""
+    assert [] == codes(make({one: run("/bin/df"), other: run("/bin/df")}))
+
+
+def test_of_two_names_that_are_alike_the_later_one_is_named() -> None:
+    """There it can be silenced, and the message says what it is like."""
+    (found,) = lint(make({"backups": run("/bin/df"), "backup": run("/bin/df")}), SILENT)
+
+    assert 6 == found.place.line
+    assert "'backups'" in found.message
+
+
+LETTERS = st.text("abs1-", min_size=1, max_size=7).filter(
+    lambda name: re.fullmatch("[abs1][abs1-]*", name) is not None
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sets(LETTERS, min_size=2, max_size=12))
+def test_finding_alike_names_quickly_finds_them_all(names: set[str]) -> None:
+    """The quick way over shortened names finds what looking at every pair of two does."""
+    found = codes(make({f"{name}": run("/bin/df") for name in sorted(f"x{name}" for name in names)}))
+    pairs = itertools.combinations(sorted(f"x{name}" for name in names), 2)
+
+    assert sum(len(codes(make({name: run("/bin/df") for name in pair}))) for pair in pairs) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("roles", "expected"),
+    {
+        "{all: {allow: [a.x, a.y], deny: [a.y]}}": ["RX406", "RX303"],
+        "{all: {allow: ['a.*'], deny: [a.y]}}": ["RX303"],
+        "{all: {allow: [a.x], deny: [a.y]}, other: {allow: [a.y]}}": ["RX303", "RX401", "RX406"],
+    }.items(),
+)
+def test_a_term_that_changes_nothing_is_found(roles: str, expected: list[str]) -> None:
+    """One that the same role denies, and a denial of what nobody with the role has."""
+    found = codes(make({"a.x": run("/bin/df"), "a.y": run("/bin/df")}, roles=roles))
+
+    assert sorted(expected) == sorted(found)
+
+
+def test_a_denial_counts_for_the_other_roles_of_its_holders() -> None:
+    """Deny beats allow over all roles, so it takes something here."""
+    policy = make(
+        {"a.x": run("/bin/df"), "a.y": run("/bin/df")},
+        roles="{all: {allow: ['*']}, less: {allow: [a.x], deny: [a.y]}}",
+        principals="{ann: {roles: [all, less]}, bob: {roles: [all]}}",
+    )
+
+    assert [] == codes(policy)
+
+
+def test_a_file_without_an_end_is_found_at_its_last_line() -> None:
+    """Where it is, the caller says."""
+    place = Place("p", 9, 1)
+    (found,) = lint(make({"c": run("/bin/df")}), SILENT._replace(open_ended=(place,)))
+
+    assert (place, "RX501") == (found.place, found.code)
+
+
+def test_what_is_silenced_is_not_found() -> None:
+    """All findings of that code at that rule, and no others."""
+    shell = run("/bin/bash|-c|echo {x}", TEXT, more=", silence: {RX101: meant}")
+    policy = make({"c": shell, "d": run("/bin/bash|/opt/a")})
+
+    assert [("RX100", 5), ("RX101", 6)] == [(found.code, found.place.line) for found in lint(policy, SILENT)]
+
+
+def test_what_is_silenced_for_nothing_is_found() -> None:
+    """A code without a finding, one that does not exist, and lint's own, which cannot be silenced."""
+    policy = make({"c": run("/bin/df", more=", silence: {RX101: a, RX901: b, RX998: c}")})
+    found = lint(policy, SILENT)
+
+    assert [("RX901", "'RX101'"), ("RX901", "'RX901'"), ("RX902", "'RX998'")] == [
+        (finding.code, re.findall("'RX[0-9]+'", finding.message)[0]) for finding in found
+    ]
+
+
+def test_findings_come_in_the_order_of_their_places() -> None:
+    """And at one place in the order of their codes, each once."""
+    policy = make({name: run("/bin/bash|-c|{x} {x}", TEXT) for name in ("zulu", "alpha", "kilo")})
+    found = lint(policy, SILENT)
+
+    assert sorted(set(found)) == list(found)
+    assert ["RX100", "RX101"] * 3 == [finding.code for finding in found]
+
+
+def test_every_message_has_the_form_of_ours() -> None:
+    """Lower case, no full stop at its end, and a remedy behind a semicolon (or it is one)."""
+    found = [finding for body, _ in RULES.values() for finding in lint(make({"c": body}), SILENT)]
+
+    assert [] == [f.message for f in found if f.message.endswith(".") or "; " not in f.message]
+    assert [] == [f.message for f in found if f.message[0].isupper()]
+
+
+def test_the_document_has_every_code() -> None:
+    """One row each, with its name and its meaning, in the section of its first digit."""
+    headings = {
+        "RX1": "Programs",
+        "RX2": "Parameters",
+        "RX3": "Rules",
+        "RX4": "Names and grants",
+        "RX5": "Files",
+        "RX9": "Lint itself",
+    }
+    rows = [
+        (prefix, row[:3])
+        for prefix, heading in headings.items()
+        for table in document_tables("LINT.md", heading)
+        for row in table
+    ]
+
+    assert [(code[:3], (code, entry.name, entry.meaning)) for code, entry in sorted(CODES.items())] == rows
+
+
+def test_names_of_codes_are_unique() -> None:
+    """Whoever speaks of 'wide-path' means one code."""
+    assert len(CODES) == len({code.name for code in CODES.values()})
+
+
+def test_the_variables_are_names_of_variables() -> None:
+    """A slip in the table would find nothing."""
+    assert [] == [name for name in VARIABLES if not re.fullmatch("[A-Z_][A-Z0-9_]*", name)]
+
+
+def test_the_shipped_policy_gets_few_findings() -> None:
+    """It is what operators start from."""
+    text = (ROOT / "config/policy.yaml").read_text(encoding="utf-8")
+
+    assert {"RX301", "RX404"} >= set(codes(load(text, "policy.yaml")))
+
+
+def test_the_design_s_example_gets_only_just_findings() -> None:
+    """Commands without a timeout, and nothing else."""
+    policy = load(
+        """
+version: 1
+principals:
+  ci:      {roles: [deployer], from: [10.0.0.0/8, 127.0.0.0/8]}
+  grafana: {roles: [viewer]}
+roles:
+  viewer:   {allow: [disk]}
+  deployer: {allow: ["service.*"], deny: [service.stop]}
+commands:
+  disk:
+    summary: Free space below one directory
+    run: /usr/bin/df -h {path}
+    parameters:
+      path: {type: path, under: [/srv, /var], default: /var}
+  service.restart:
+    summary: Restart one of our services
+    run: [/usr/bin/systemctl, restart, "{unit}"]
+    parameters:
+      unit: {type: choice, of: [nginx, postgresql]}
+    timeout: 30s
+  service.stop:
+    summary: Stop one of our services
+    run: [/usr/bin/systemctl, stop, "{unit}"]
+    parameters: {unit: {type: choice, of: [nginx, postgresql]}}
+""",
+        "p",
+    )
+
+    assert [(10, "RX301"), (21, "RX301"), (21, "RX303")] == [
+        (finding.place.line, finding.code) for finding in lint(as_user(policy, 0), SILENT)
+    ]
