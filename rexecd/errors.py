@@ -5,6 +5,7 @@ Rule 2: a `Code` and its text travel to the caller; a `reason` goes to the audit
 """
 
 import enum
+from typing import NamedTuple
 
 
 class Code(enum.IntEnum):
@@ -30,6 +31,8 @@ class Code(enum.IntEnum):
     REVOKED = 9
     #: The peer broke the protocol.
     PROTOCOL_ERROR = 10
+    #: The rule asks for a reason and none was given.
+    JUSTIFICATION_REQUIRED = 11
 
     @property
     def word(self) -> str:
@@ -67,15 +70,24 @@ class Refused(RexecError):
         self.reason = reason or text
 
 
+class Fault(NamedTuple):
+    """One thing that is wrong, for programs: file, line and column apart, where they are known."""
+
+    place: tuple[str, int, int] | None
+    message: str
+
+
 class ConfigError(RexecError):
     """The operator's files, keys or settings are wrong.
 
-    `faults` holds one line each, place first: `policy.yaml:12:5: unknown key 'comand'`.
+    `faults` holds one line each, place first: `policy.yaml:12:5: unknown key 'comand'`. `found` holds
+    the same in the same order, taken apart; without it no place is known.
     """
 
-    def __init__(self, *faults: str) -> None:
+    def __init__(self, *faults: str, found: tuple[Fault, ...] = ()) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+        self.found = found or tuple(Fault(None, fault) for fault in faults)
 
 
 class TrailError(RexecError):

@@ -1,79 +1,28 @@
-"""The operator's verbs on a service: check, token, audit, reload, status."""
+"""The operator's verbs on a service: token, audit, reload, status."""
 
 import argparse
 import contextlib
 import json
 import select
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from rexecd.audit.search import read, render, verify
-from rexecd.audit.trail import load_chain
 from rexecd.cli import say
 from rexecd.cli.init import VERIFICATION_KEY
 from rexecd.cli.monitor import opened_service
 from rexecd.errors import ConfigError, Unavailable
-from rexecd.files import check_directory, read_file
-from rexecd.identity.certificates import expires, pin
+from rexecd.files import read_file
 from rexecd.identity.store import Store
 from rexecd.monitor import admin
-from rexecd.monitor.service import Service, load_policy
-from rexecd.policy.model import Policy
+from rexecd.monitor.service import Service
+from rexecd.policy.model import NO_POLICY, Policy
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import connect
 from rexecd.settings import Settings, load_settings
-from rexecd.tls import server_context
 
 _ANSWER_TIME: Final = 10.0
-
-
-def check(arguments: argparse.Namespace) -> int:
-    """Report the faults of the settings or else every fault of policy, certificate and state; 1 if any."""
-    settings = load_settings(arguments.config)
-    faults: list[str] = []
-    findings = [
-        found
-        for part in (_check_policy, _check_certificate, _check_state)
-        if (found := _collect(part, settings, faults))
-    ]
-    for fault in faults:
-        say.error("rexecd", fault)
-    if faults:
-        return 1
-    for finding in findings:
-        say.out(f"rexecd: {finding}")
-    return 0
-
-
-def _collect(part: Callable[[Settings], str], settings: Settings, faults: list[str]) -> str | None:
-    try:
-        return part(settings)
-    except ConfigError as error:
-        faults.extend(error.faults)
-        return None
-
-
-def _check_policy(settings: Settings) -> str:
-    policy = load_policy(settings)
-    return f"{settings.policy}: {len(policy.principals)} principals, {len(policy.rules)} commands: good"
-
-
-def _check_certificate(settings: Settings) -> str:
-    server_context(settings.certificate, settings.key)
-    certificate = read_file(settings.certificate)
-    end = expires(certificate)
-    if end <= datetime.now(UTC):
-        raise ConfigError(f"{settings.certificate}: expired on {end:%Y-%m-%d}: issue a new one")
-    return f"{settings.certificate}: good until {end:%Y-%m-%d}, --pin sha256:{pin(certificate)}"
-
-
-def _check_state(settings: Settings) -> str:
-    for directory in (settings.state, settings.audit.parent):
-        check_directory(directory)
-    chain = load_chain(settings.trail_key)
-    return f"{settings.trail_key}: good, at record {chain.sequence}"
 
 
 def token_create(arguments: argparse.Namespace) -> int:
@@ -95,7 +44,7 @@ def token_revoke(arguments: argparse.Namespace) -> int:
         arguments,
         seam.RevokeToken(arguments.token_id),
         lambda service: admin.revoke_token(service, arguments.token_id),
-        policy=Policy({}, {}, digest="none"),
+        policy=NO_POLICY,
     )
     say.out(f"rexecd: token {ended['id']} of {ended['principal']} is revoked")
     return 0
@@ -143,17 +92,21 @@ def status(arguments: argparse.Namespace) -> int:
         say.out(json.dumps(answer, indent=2))
     else:
         for name, value in _flat(answer):
-            say.out(f"{name:<16} {value}")
+            say.out(f"{name:<16} {'none' if value is None else value}")
     return 0 if answer["trail"]["healthy"] else 1
 
 
 def _flat(answer: dict[str, Any]) -> list[tuple[str, object]]:
-    """Return the facts as lines: `trail.healthy`."""
-    return [
+    """Return the facts as lines: `trail.healthy`, `policy.error`."""
+    lines = [
         (f"{name}.{part}", inner) if part else (name, inner)
         for name, value in answer.items()
         for part, inner in (value.items() if isinstance(value, dict) else [("", value)])
     ]
+    facts = {name.replace("policy_", "policy.", 1): value for name, value in lines}
+    if facts.get("policy.error") is not None:
+        facts["policy.error"] = f"{facts['policy.error']} (the old policy stays in force)"
+    return list(facts.items())
 
 
 def _ask(settings: Settings, question: seam.Message) -> dict[str, Any]:

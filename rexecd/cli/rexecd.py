@@ -38,7 +38,12 @@ _VERBS: Final = {
     "serve": _Verb("serve:serve", "run gateway and monitor together"),
     "gateway": _Verb("gateway:gateway", "run the exposed process"),
     "monitor": _Verb("monitor:monitor", "run the trusted process"),
-    "check": _Verb("operate:check", "check settings, policy, certificate and state"),
+    "check": _Verb("check:check", "check settings, policy, certificate and state"),
+    "config show": _Verb("config:show", "print the settings or the policy in effect"),
+    "config schema": _Verb("config:schema", "print the JSON Schema of the policy or the settings"),
+    "policy explain": _Verb("policy:explain", "say what would come of a request, and why"),
+    "policy list": _Verb("policy:list_power", "show all that a principal may run"),
+    "policy diff": _Verb("policy:diff", "say who gains and who loses what between two policies"),
     "token create": _Verb("operate:token_create", "make a token for a principal; it is shown once"),
     "token list": _Verb("operate:token_list", "show the tokens, never their secrets"),
     "token revoke": _Verb("operate:token_revoke", "end a token at once"),
@@ -47,7 +52,22 @@ _VERBS: Final = {
     "reload": _Verb("operate:reload", "put a changed policy in force"),
     "status": _Verb("operate:status", "say how the running service is"),
 }
-_GROUPS: Final = {"token": "make, show and end tokens", "audit": "read and verify the trail"}
+_WITH_JSON: Final = (
+    "check",
+    "config show",
+    "policy explain",
+    "policy list",
+    "policy diff",
+    "token list",
+    "audit show",
+    "status",
+)
+_GROUPS: Final = {
+    "config": "show what is in effect, and what may be written",
+    "policy": "explain, list and compare what the policy allows",
+    "token": "make, show and end tokens",
+    "audit": "read and verify the trail",
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -91,15 +111,54 @@ def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
     for name in ("gateway", "monitor"):
         # For `serve`: a pipe that ends when it does (and tells the monitor the gateway's pid).
         parsers[name].add_argument("--lifeline", metavar="FD", type=int, help=argparse.SUPPRESS)
+    for name, default in (("config show", "settings"), ("config schema", "policy")):
+        parsers[name].add_argument(
+            "what", choices=("settings", "policy"), nargs="?", default=default, help=f"default: {default}"
+        )
     parsers["token create"].add_argument("principal", metavar="NAME")
     parsers["token revoke"].add_argument("token_id", metavar="ID")
-    for name in ("token list", "audit show", "status"):
+    _add_policy_arguments(parsers)
+    for name in _WITH_JSON:
         parsers[name].add_argument("--json", action="store_true", help="print JSON")
     for name in ("audit show", "audit verify"):
         parsers[name].add_argument("files", metavar="FILE", nargs="*", type=Path, help="instead of the trail")
     parsers["audit verify"].add_argument(
         "--key", metavar="FILE", type=Path, help="the verification key that 'rexecd init' made"
     )
+
+
+def _add_policy_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
+    """Add what the verbs take that look at a policy."""
+    parsers["check"].add_argument("--strict", action="store_true", help="let warnings count")
+    for name in ("check", "policy explain", "policy list"):
+        parsers[name].add_argument(
+            "--policy", metavar="FILE", type=Path, help="this policy instead of the settings' one"
+        )
+    for name, help_ in (
+        ("policy explain", "where the request comes from; default: 127.0.0.1"),
+        ("policy list", "only what may be run from there"),
+    ):
+        parsers[name].add_argument("--as", metavar="NAME", dest="principal", required=True, help="who asks")
+        parsers[name].add_argument("--from", metavar="ADDR", dest="address", type=_address, help=help_)
+    explain = parsers["policy explain"]
+    explain.add_argument(
+        "--reason", metavar="TEXT", default="", help="why it is run, as for 'rexec --reason'"
+    )
+    explain.add_argument("--stdin", action="store_true", help="send input with the request")
+    explain.add_argument("line", metavar="LINE", nargs="+", help="what would be asked for, behind '--'")
+    parsers["policy diff"].add_argument("old", metavar="OLD", type=Path, help="a policy file")
+    parsers["policy diff"].add_argument("new", metavar="NEW", type=Path, help="another one")
+
+
+def _address(text: str) -> str:
+    """Return an address a caller can come from; a wrong one is a usage error."""
+    from ipaddress import ip_address  # noqa: PLC0415 - the gateway needs none of it
+
+    try:
+        ip_address(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no IPv4 or IPv6 address") from None
+    return text
 
 
 def _listen(text: str) -> str:

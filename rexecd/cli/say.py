@@ -38,6 +38,11 @@ def error(program: str, message: str, hint: str | None = None) -> None:
         _speak(f"{program}: hint: {hint}")
 
 
+def warning(program: str, message: str) -> None:
+    """Say on standard error what is not wrong and still deserves a look; never raise for it."""
+    _speak(f"{program}: warning: {message}")
+
+
 def note(program: str, message: str) -> None:
     """Say something on standard error that is no error; never raise for it."""
     _speak(f"{program}: {message}")

@@ -1,0 +1,193 @@
+"""`rexecd check`: everything that is wrong, and what is unwise, before it counts.
+
+Rule 1: every part is looked at, whatever is wrong with another one; only without settings there
+are no parts.
+Rule 2: what is not there is not made.
+"""
+
+import argparse
+import enum
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple, TypeVar
+
+from rexecd.audit.trail import load_chain
+from rexecd.cli import say
+from rexecd.errors import ConfigError, RexecError
+from rexecd.files import check_directory, program_fault, read_file
+from rexecd.identity.certificates import expires, pin
+from rexecd.identity.store import Store
+from rexecd.policy.examples import run_examples
+from rexecd.policy.lint import Facts, lint, programs_of
+from rexecd.policy.load import File
+from rexecd.policy.model import Policy
+from rexecd.policyfiles import load_policy, read_policy
+from rexecd.settings import Settings, load_settings
+from rexecd.tls import server_context
+from rexecd.yamltext import Place, is_closed
+
+_FINDING: Final = 1
+_Found = TypeVar("_Found")
+
+
+class _Severity(enum.Enum):
+    """Whether a finding always counts, or only with `--strict`."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class _Finding(NamedTuple):
+    """One thing to put right or to look at; only warnings have a code."""
+
+    severity: _Severity
+    code: str | None
+    place: Place | None
+    message: str
+
+    def __str__(self) -> str:
+        place = "" if self.place is None else f"{self.place}: "
+        code = "" if self.code is None else f"{self.code} "
+        return f"{place}{code}{self.message}"
+
+    def as_object(self) -> dict[str, object]:
+        """Return it for `--json`."""
+        file, line, column = (None, None, None) if self.place is None else self.place
+        return {
+            "severity": self.severity.value,
+            "code": self.code,
+            "file": file,
+            "line": line,
+            "column": column,
+            "message": self.message,
+        }
+
+
+class _Report:
+    """What was found: findings, and a line for each part that is good."""
+
+    def __init__(self) -> None:
+        self.findings: list[_Finding] = []
+        self.facts: list[str] = []
+
+    def add_error(self, place: Place | None, message: str) -> None:
+        """Remember something that is wrong."""
+        self.findings.append(_Finding(_Severity.ERROR, None, place, message))
+
+    def attempt(self, part: Callable[[], _Found]) -> _Found | None:
+        """Return what a part returns; None where it fails, and remember why."""
+        try:
+            return part()
+        except ConfigError as error:
+            for fault in error.found:
+                self.add_error(None if fault.place is None else Place(*fault.place), fault.message)
+        except RexecError as error:
+            self.add_error(None, str(error))
+        except OSError as error:
+            self.add_error(None, f"{error.filename}: {error.strerror}")
+        return None
+
+    def is_good(self, *, strict: bool) -> bool:
+        """Return whether there is nothing that counts."""
+        return not any(strict or finding.severity is _Severity.ERROR for finding in self.findings)
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Report the faults of the settings, or else of policy, certificate and state; 1 if any count.
+
+    With `--policy` that policy alone is looked at, and neither settings nor state are needed.
+    """
+    report = _Report()
+    if arguments.policy is not None:
+        _check_policy(arguments.policy, None, report)
+    else:
+        settings = report.attempt(lambda: load_settings(arguments.config))
+        if settings is not None:
+            _check_installation(settings, report)
+    report.findings.sort(key=lambda finding: finding.severity is _Severity.WARNING)
+    is_good = report.is_good(strict=arguments.strict)
+    if arguments.json:
+        findings = [finding.as_object() for finding in report.findings]
+        say.out(json.dumps({"good": is_good, "findings": findings, "facts": report.facts}, indent=2))
+    else:
+        _tell(report, is_good=is_good)
+    return 0 if is_good else _FINDING
+
+
+def _tell(report: _Report, *, is_good: bool) -> None:
+    for finding in report.findings:
+        speak = say.error if finding.severity is _Severity.ERROR else say.warning
+        speak("rexecd", str(finding))
+    if is_good:
+        for fact in report.facts:
+            say.out(f"rexecd: {fact}")
+
+
+def _check_installation(settings: Settings, report: _Report) -> None:
+    _check_policy(settings.policy, settings.tokens, report)
+    for part in (_check_certificate, _check_state):
+        fact = report.attempt(lambda part=part: part(settings))  # type: ignore[misc]
+        if fact is not None:
+            report.facts.append(fact)
+
+
+def _check_policy(path: Path, tokens: Path | None, report: _Report) -> None:
+    """Add what there is to say of a policy: its faults, or else failed examples and warnings."""
+    policy = report.attempt(lambda: load_policy(path))
+    read = report.attempt(lambda: read_policy(path)) if policy is not None else None
+    if policy is None or read is None:
+        return
+    count, failures = run_examples(policy, resolve=os.path.realpath)
+    for failure in failures:
+        report.add_error(failure.place, failure.message)
+    if not failures:
+        examples = f", {count} examples hold" if count else ""
+        sizes = f"{len(policy.principals)} principals, {len(policy.rules)} commands"
+        report.facts.append(f"{path}: {sizes}{examples}: good")
+    facts = Facts(
+        programs={program: program_fault(program) for program in programs_of(policy)},
+        token_principals=None if tokens is None else _token_principals(tokens),
+        open_ended=tuple(_last_line(file) for file in read[1] if not is_closed(file.text)),
+    )
+    report.findings += _warnings(policy, facts)
+
+
+def _warnings(policy: Policy, facts: Facts) -> list[_Finding]:
+    return [
+        _Finding(_Severity.WARNING, found.code, found.place, found.message) for found in lint(policy, facts)
+    ]
+
+
+def _last_line(file: File) -> Place:
+    return Place(file.source, file.text.rstrip().count("\n") + 1, 1)
+
+
+def _token_principals(path: Path) -> frozenset[str] | None:
+    """Return the principals with a valid token; None where no store is, or none that we may open."""
+    if not path.exists():  # opening would make it
+        return None
+    try:
+        with Store(path) as store:
+            records = store.records().values()
+    except RexecError:
+        return None
+    return frozenset(record.principal for record in records if record.revoked is None)
+
+
+def _check_certificate(settings: Settings) -> str:
+    server_context(settings.certificate, settings.key)
+    certificate = read_file(settings.certificate)
+    end = expires(certificate)
+    if end <= datetime.now(UTC):
+        raise ConfigError(f"{settings.certificate}: expired on {end:%Y-%m-%d}: issue a new one")
+    return f"{settings.certificate}: good until {end:%Y-%m-%d}, --pin sha256:{pin(certificate)}"
+
+
+def _check_state(settings: Settings) -> str:
+    for directory in (settings.state, settings.audit.parent):
+        check_directory(directory)
+    chain = load_chain(settings.trail_key)
+    return f"{settings.trail_key}: good, at record {chain.sequence}"

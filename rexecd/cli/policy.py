@@ -1,0 +1,305 @@
+"""`rexecd policy`: why a request is allowed or refused, what a principal may do, and what a change changes.
+
+Rule: nothing of a line is repeated but what the decision itself says: it may hold secrets.
+"""
+
+import argparse
+import json
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from rexecd.cli import say
+from rexecd.errors import ConfigError, Refused
+from rexecd.policy import diff as differences
+from rexecd.policy.decide import Request, admits, granted_by, is_from, split
+from rexecd.policy.explain import Explanation
+from rexecd.policy.explain import explain as explained
+from rexecd.policy.kinds import listed
+from rexecd.policy.listing import usage
+from rexecd.policy.model import (
+    Identity,
+    Invocation,
+    Justification,
+    PassedFile,
+    PassedText,
+    Policy,
+    Principal,
+    Rule,
+)
+from rexecd.policy.places import Network
+from rexecd.policyfiles import load_policy
+from rexecd.settings import load_settings
+from rexecd.wire.messages import Offer
+from rexecd.yamltext import shown, spell_size, suggest
+
+_FINDING: Final = 1
+_LOOPBACK: Final = "127.0.0.1"
+_OWN_USER: Final = "the daemon's own user"
+
+
+def explain(arguments: argparse.Namespace) -> int:
+    """Say what would come of a request, and every check that leads there; 1 if it is refused."""
+    policy = load_policy(_policy_file(arguments))
+    line = arguments.line[0] if len(arguments.line) == 1 else shlex.join(arguments.line)
+    request = Request(
+        principal=arguments.principal,
+        connection_id="explain",
+        request_id="explain-1",
+        address=arguments.address or _LOOPBACK,
+        line=line,
+        offer=Offer.ESSENTIAL if arguments.stdin else Offer.OPTIONAL,
+        justification=arguments.reason,
+    )
+    explanation = explained(policy, request, resolve=os.path.realpath)
+    rule = _rule_of(policy, line)
+    if arguments.json:
+        say.out(json.dumps(_explanation_object(explanation, rule), indent=2))
+    else:
+        for text in _explanation_text(explanation, rule):
+            say.out(text)
+    return 0 if isinstance(explanation.outcome, Invocation) else _FINDING
+
+
+def list_power(arguments: argparse.Namespace) -> int:
+    """Show every command a principal may run, hidden ones too: this is for the operator."""
+    path = _policy_file(arguments)
+    policy = load_policy(path)
+    principal = policy.principals.get(arguments.principal)
+    if principal is None:
+        hint = suggest(arguments.principal, policy.principals) or f"; it has {listed(policy.principals)}"
+        raise ConfigError(f"{path}: no principal {shown(arguments.principal)}{hint}")
+    address = arguments.address
+    rules = [rule for rule in principal.rules.values() if address is None or admits(principal, rule, address)]
+    if arguments.json:
+        say.out(json.dumps(_power_object(policy, principal, rules), indent=2))
+    else:
+        for text in _power_text(policy, principal, rules, address):
+            say.out(text)
+    return 0
+
+
+def diff(arguments: argparse.Namespace) -> int:
+    """Say who gains and who loses what between two policy files; 1 if anything differs."""
+    found = differences.diff(load_policy(arguments.old), load_policy(arguments.new))
+    if arguments.json:
+        principals = [_difference_object(difference) for difference in found]
+        say.out(json.dumps({"differs": bool(found), "principals": principals}, indent=2))
+    else:
+        for difference in found:
+            for text in _difference_text(difference):
+                say.out(f"{difference.name}: {text}")
+    return _FINDING if found else 0
+
+
+def _policy_file(arguments: argparse.Namespace) -> Path:
+    path: Path | None = arguments.policy
+    return load_settings(arguments.config).policy if path is None else path
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Yield rows with their second halves in one column."""
+    width = max((len(name) for name, _ in rows), default=0)
+    return (f"  {name:<{width}}  {value}" for name, value in rows)
+
+
+def _seconds(amount: float) -> str:
+    return f"{amount:g}s"
+
+
+def _size(amount: int | None) -> str:
+    return "no limit" if amount is None else spell_size(amount)
+
+
+def _networks(networks: tuple[Network, ...]) -> str:
+    return ", ".join(map(str, networks)) or "anywhere"
+
+
+# explain
+
+
+def _rule_of(policy: Policy, line: str) -> Rule | str:
+    """Return the rule a line names, or why there is none."""
+    try:
+        name = split(line)[0]
+    except Refused:
+        return "none: the line has no first word"
+    return policy.rules.get(name) or f"none has this name{suggest(name, policy.rules)}"
+
+
+def _explanation_text(explanation: Explanation, rule: Rule | str) -> Iterator[str]:
+    outcome = explanation.outcome
+    yield "allow" if isinstance(outcome, Invocation) else "refuse"
+    yield f"  rule  {rule if isinstance(rule, str) else f'{rule.name} ({rule.place})'}"
+    yield "checks, in order"
+    rows = [(check.name, f"{'ok' if check.passed else 'NO'}  {check.found}") for check in explanation.checks]
+    yield from _table(rows)
+    if isinstance(outcome, Invocation):
+        yield "what is started"
+        yield from _table(_invocation_rows(outcome))
+    else:
+        yield "what the caller hears"
+        yield f"  {outcome.code.word}: {outcome.text}"
+        yield "what the trail says"
+        yield f"  {outcome.reason}"
+
+
+def _invocation_rows(invocation: Invocation) -> list[tuple[str, str]]:
+    # A descriptor's number stands behind its argument; it is known when the command is started.
+    numbered = {passed.argument for passed in invocation.passed}
+    return [
+        *(
+            (f"argument {index}", f"{argument!r}{' and a number' if index in numbered else ''}")
+            for index, argument in enumerate(invocation.argv)
+        ),
+        *(("passed", _passed(passed)) for passed in invocation.passed),
+        ("identity", str(invocation.identity or _OWN_USER)),
+        ("environment", ", ".join(sorted(invocation.environment))),
+        ("working directory", invocation.working_directory),
+        ("umask", f"{invocation.umask:03o}"),
+        ("timeout", _seconds(invocation.timeout)),
+        ("caller's input", "read" if invocation.takes_input else "none"),
+        ("input limit", _size(invocation.input_ceiling)),
+        ("output limit", _size(invocation.output_ceiling)),
+    ]
+
+
+def _passed(passed: PassedText | PassedFile) -> str:
+    if passed.argument is None:
+        return "a secret, as standard input"
+    what = f"the file {passed.path!r}" if isinstance(passed, PassedFile) else "a secret"
+    return f"{what}, as the descriptor that argument {passed.argument} names"
+
+
+def _explanation_object(explanation: Explanation, rule: Rule | str) -> dict[str, object]:
+    outcome = explanation.outcome
+    about: dict[str, object] = {
+        "command": None if isinstance(rule, str) else rule.name,
+        "place": None if isinstance(rule, str) else str(rule.place),
+        "checks": [check._asdict() for check in explanation.checks],
+    }
+    if isinstance(outcome, Invocation):
+        return {"outcome": "allow", **about, "invocation": _invocation_object(outcome), "refusal": None}
+    refusal = {"code": outcome.code.word, "text": outcome.text, "reason": outcome.reason}
+    return {"outcome": "refuse", **about, "invocation": None, "refusal": refusal}
+
+
+def _invocation_object(invocation: Invocation) -> dict[str, object]:
+    return {
+        "argv": list(invocation.argv),
+        "passed": [
+            {
+                "what": "file" if isinstance(passed, PassedFile) else "secret",
+                "argument": passed.argument,
+                "path": passed.path if isinstance(passed, PassedFile) else None,
+            }
+            for passed in invocation.passed
+        ],
+        "identity": _identity_object(invocation.identity),
+        "environment": sorted(invocation.environment),
+        "working_directory": invocation.working_directory,
+        "umask": f"{invocation.umask:03o}",
+        "timeout": invocation.timeout,
+        "takes_input": invocation.takes_input,
+        "input_limit": invocation.input_ceiling,
+        "output_limit": invocation.output_ceiling,
+    }
+
+
+def _identity_object(identity: Identity | None) -> dict[str, object] | None:
+    return None if identity is None else {**identity._asdict(), "groups": list(identity.groups)}
+
+
+# list
+
+
+def _power_text(
+    policy: Policy, principal: Principal, rules: Sequence[Rule], address: str | None
+) -> Iterator[str]:
+    count = f"{len(rules)} of {len(principal.rules)} commands"
+    yield f"{principal.name} ({principal.place}), from {_networks(principal.sources)}: {count}"
+    if address is not None and not is_from(address, principal.sources):
+        yield f"  {principal.name} may not come from {address}"
+    for rule in rules:
+        yield ""
+        yield f"{usage(rule)} ({rule.place})"
+        yield from _table(_rule_rows(policy, principal, rule))
+
+
+def _rule_rows(policy: Policy, principal: Principal, rule: Rule) -> list[tuple[str, str]]:
+    rows = [
+        ("runs", str(rule.template)),
+        ("as", str(rule.identity or _OWN_USER)),
+        ("timeout", _seconds(rule.timeout)),
+        ("from", _networks(rule.sources)),
+        ("stdin", rule.stdin.value),
+        ("by", granted_by(policy, principal, rule.name)),
+    ]
+    if rule.justification is Justification.REQUIRED:
+        rows.append(("reason", "required"))
+    if rule.hidden:
+        rows.append(("hidden", "left out of listings for callers"))
+    return rows
+
+
+def _power_object(policy: Policy, principal: Principal, rules: Sequence[Rule]) -> dict[str, object]:
+    return {
+        "principal": principal.name,
+        "place": str(principal.place),
+        "roles": list(principal.roles),
+        "from": list(map(str, principal.sources)),
+        "commands": [
+            {
+                "name": rule.name,
+                "place": str(rule.place),
+                "usage": usage(rule),
+                "summary": rule.summary,
+                "runs": str(rule.template),
+                "run_as": _identity_object(rule.identity),
+                "timeout": rule.timeout,
+                "from": list(map(str, rule.sources)),
+                "stdin": rule.stdin.value,
+                "justification": rule.justification.value,
+                "hidden": rule.hidden,
+                "granted_by": granted_by(policy, principal, rule.name),
+            }
+            for rule in rules
+        ],
+    }
+
+
+# diff
+
+
+def _difference_text(difference: differences.Difference) -> Iterator[str]:
+    if difference.old is None and difference.new is not None:
+        yield f"is new ({difference.new.place})"
+    if difference.new is None:
+        yield "is gone"
+    if difference.sources is not None:
+        yield str(difference.sources)
+    yield from (f"gains {rule.name} ({rule.place})" for rule in difference.gained)
+    yield from (f"loses {rule.name}" for rule in difference.lost)
+    for rule, changes in difference.altered:
+        yield f"{rule.name} changed: {'; '.join(map(str, changes))} ({rule.place})"
+
+
+def _difference_object(difference: differences.Difference) -> dict[str, object]:
+    came, went = difference.old is None, difference.new is None
+    return {
+        "name": difference.name,
+        "principal": "new" if came else "gone" if went else "kept",
+        "from": None if difference.sources is None else difference.sources._asdict(),
+        "gains": [{"command": rule.name, "place": str(rule.place)} for rule in difference.gained],
+        "loses": [{"command": rule.name, "place": str(rule.place)} for rule in difference.lost],
+        "changes": [
+            {
+                "command": rule.name,
+                "place": str(rule.place),
+                "what": [change._asdict() for change in changes],
+            }
+            for rule, changes in difference.altered
+        ],
+    }

@@ -1,0 +1,197 @@
+"""Two policies, and who may do what since then: gained, lost, changed.
+
+Rule 1: only what somebody may do is compared. Places, examples, silenced codes and commands that
+nobody may run make no difference; neither does by which role a command is permitted.
+Rule 2: order counts where it means something: parameters are filled in declared order.
+Rule 3: what differs is never said in the same words twice.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from rexecd.policy.kinds import Kind, Matching
+from rexecd.policy.model import Policy, Principal, Rule
+from rexecd.policy.parameters import Parameter, Repeat
+from rexecd.policy.pattern import Pattern
+from rexecd.policy.places import HostAddress, HostNetwork, Network
+from rexecd.yamltext import spell_size
+
+
+class Change(NamedTuple):
+    """One thing that was so and is now otherwise, in words."""
+
+    what: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.old} -> {self.new}"
+
+
+class Altered(NamedTuple):
+    """A command that a principal may run before and after, as it is now, and what changed about it."""
+
+    rule: Rule
+    changes: tuple[Change, ...]
+
+
+class Difference(NamedTuple):
+    """What changed for one principal."""
+
+    name: str
+    #: None: there was no such principal.
+    old: Principal | None
+    #: None: there is none any more.
+    new: Principal | None
+    gained: tuple[Rule, ...]
+    lost: tuple[Rule, ...]
+    altered: tuple[Altered, ...]
+    #: Where it has to come from, if that changed.
+    sources: Change | None
+
+
+def diff(old: Policy, new: Policy) -> tuple[Difference, ...]:
+    """Return what changed for each principal, by name; nothing for whom nothing did."""
+    altered = {
+        name: Altered(rule, changes)
+        for name, rule in new.rules.items()
+        if name in old.rules and (changes := tuple(_changes(old.rules[name], rule)))
+    }
+    names = sorted(old.principals.keys() | new.principals.keys())
+    found = (_compare(name, old.principals.get(name), new.principals.get(name), altered) for name in names)
+    return tuple(difference for difference in found if difference is not None)
+
+
+def _compare(
+    name: str, old: Principal | None, new: Principal | None, altered: Mapping[str, Altered]
+) -> Difference | None:
+    before: Mapping[str, Rule] = {} if old is None else old.rules
+    after: Mapping[str, Rule] = {} if new is None else new.rules
+    difference = Difference(
+        name,
+        old,
+        new,
+        gained=tuple(after[rule] for rule in sorted(after.keys() - before.keys())),
+        lost=tuple(before[rule] for rule in sorted(before.keys() - after.keys())),
+        altered=tuple(altered[rule] for rule in sorted(before.keys() & after.keys() & altered.keys())),
+        sources=None if old is None or new is None else _moved(old.sources, new.sources),
+    )
+    what = (difference.gained, difference.lost, difference.altered, difference.sources)
+    return difference if old is None or new is None or any(what) else None
+
+
+def _changes(old: Rule, new: Rule) -> Iterator[Change]:
+    """Yield what differs between two rules of one name."""
+    for name, (key, words) in _FIELDS.items():
+        before, after = getattr(old, name), getattr(new, name)
+        if before != after:
+            yield _change(key, before, after, words)
+    moved = _moved(old.sources, new.sources)
+    if moved is not None:
+        yield moved
+    orders = tuple(old.parameters), tuple(new.parameters)
+    if orders[0] != orders[1]:
+        yield _change("parameters", *orders, lambda names: ", ".join(names) or "none")
+    yield from _entries("parameter", old.parameters, new.parameters, _declared)
+    yield from _entries("environment", old.environment, new.environment, _value)
+
+
+def _entries(
+    what: str, old: Mapping[str, Any], new: Mapping[str, Any], words: Callable[[Any], str]
+) -> Iterator[Change]:
+    """Yield what differs between two mappings, name by name."""
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        if before != after:
+            yield _change(f"{what} {name}", before, after, words)
+
+
+def _moved(old: tuple[Network, ...], new: tuple[Network, ...]) -> Change | None:
+    """Return how a `from` changed; its networks have no order."""
+    if set(old) == set(new):
+        return None
+    return _change("from", old, new, lambda networks: ", ".join(map(str, networks)) or "anywhere")
+
+
+def _change(what: str, old: Any, new: Any, words: Callable[[Any], str]) -> Change:  # noqa: ANN401
+    """Return a change in the words of the policy or, where those are the same, in Python's."""
+    before, after = words(old), words(new)
+    return Change(what, before, after) if before != after else Change(what, repr(old), repr(new))
+
+
+# What a policy holds in words.
+
+
+def _value(value: object) -> str:
+    if isinstance(value, enum.Enum):
+        return str(value.value)
+    return _WORDS.get(type(value), str)(value)
+
+
+#: How values of a type are written; others say it themselves.
+_WORDS: Final[Mapping[type, Callable[[Any], str]]] = MappingProxyType(
+    {
+        type(None): lambda _: "none",
+        bool: lambda value: "yes" if value else "no",
+        str: repr,
+        tuple: lambda values: ", ".join(map(_value, values)) or "none",
+        Pattern: lambda pattern: repr(pattern.text),
+        Repeat: lambda repeat: repeat.takes,
+    }
+)
+
+
+def _size(amount: int | None) -> str:
+    return "none" if amount is None else spell_size(amount)
+
+
+#: The fields of a rule that are compared as they are: their key in the policy, and their words.
+_FIELDS: Final[Mapping[str, tuple[str, Callable[[Any], str]]]] = MappingProxyType(
+    {
+        "summary": ("summary", _value),
+        "description": ("description", _value),
+        "template": ("run", str),
+        "stdin": ("stdin", _value),
+        "timeout": ("timeout", lambda seconds: f"{seconds:g}s"),
+        "working_directory": ("working_directory", str),
+        "umask": ("umask", lambda mask: f"{mask:03o}"),
+        "identity": ("run_as", lambda identity: str(identity or "the daemon's own user")),
+        "justification": ("justification", _value),
+        "hidden": ("hidden", _value),
+        "output_ceiling": ("limits.output", _size),
+        "input_ceiling": ("limits.input", _size),
+    }
+)
+#: Types and fields whose names in the policy are others.
+_TYPES: Final = MappingProxyType({Matching: "pattern", HostAddress: "address", HostNetwork: "network"})
+_KEYS: Final = MappingProxyType(
+    {
+        "options": "of",
+        "roots": "under",
+        "least": "min",
+        "most": "max",
+        "pattern": "matches",
+        "noun": "for",
+        "passed": "pass",
+    }
+)
+
+
+def _declared(parameter: Parameter | None) -> str:
+    """Return what a parameter is: its type, and everything about it that was not left as it is."""
+    if parameter is None:
+        return "none"
+    kind = type(parameter.kind)
+    said = "; ".join([*_said(parameter.kind), *_said(parameter)])
+    word = _TYPES.get(kind, kind.__name__.lower())
+    return f"{word} ({said})" if said else word
+
+
+def _said(part: Kind | Parameter) -> Iterator[str]:
+    for field in dataclasses.fields(part):  # type: ignore[arg-type]  # every kind is a dataclass
+        value = getattr(part, field.name)
+        if field.name not in ("name", "kind") and value != field.default:
+            yield f"{_KEYS.get(field.name, field.name.replace('_', ' '))} {_value(value)}"
