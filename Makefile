@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint types vectors fmt dev bench-quick clean
+.PHONY: demo test check lint types vectors docs docs-check fmt dev bench-quick bench-policy clean
 
 demo: $(VENV)/installed
 	@$(BIN)/rexecd demo
@@ -11,7 +11,7 @@ demo: $(VENV)/installed
 test: $(VENV)/developed
 	$(BIN)/python -m pytest -n 2 $(PYTEST)
 
-check: lint types vectors test
+check: lint types vectors docs-check test
 
 lint: $(VENV)/developed
 	$(BIN)/ruff check .
@@ -24,6 +24,13 @@ types: $(VENV)/developed
 vectors: $(VENV)/developed
 	$(BIN)/python tests/vectors/build.py --check
 
+# The manual pages of both files are made from the tables that check them.
+docs: $(VENV)/developed
+	$(BIN)/python docs/man/build.py
+
+docs-check: $(VENV)/developed
+	$(BIN)/python docs/man/build.py --check
+
 fmt: $(VENV)/developed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -32,6 +39,9 @@ dev: $(VENV)/developed
 
 bench-quick: $(VENV)/installed
 	$(BIN)/python benchmarks/quick.py
+
+bench-policy: $(VENV)/installed
+	$(BIN)/python benchmarks/policy.py
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

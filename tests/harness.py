@@ -201,7 +201,7 @@ class Caller:
 
     def run(self, line: str, offer: wire.Offer = wire.Offer.NONE) -> list[wire.Message]:
         """Run one command and return every message up to its end."""
-        self.say(wire.Run(line, offer))
+        self.say(wire.Run(line, offer, ""))
         heard: list[wire.Message] = []
         while not heard or not isinstance(heard[-1], wire.Exit | wire.Refused | wire.Closed | None):
             heard.append(self.hear())

@@ -79,7 +79,7 @@ def _console(text: str) -> list[list[str]]:
 @pytest.mark.slow
 def test_the_readmes_own_server_works_as_written(tmp_path: Path) -> None:
     """Its commands, in its order, in an empty directory; only the port is another."""
-    _, setup, use = _console((ROOT / "README.md").read_text())
+    _, setup, use, ask = _console((ROOT / "README.md").read_text())
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv/bin").symlink_to(Path(sys.executable).parent)
 
@@ -105,11 +105,13 @@ def test_the_readmes_own_server_works_as_written(tmp_path: Path) -> None:
             (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
             (tmp_path / "example.py").write_text(example.replace('"localhost"', f'"localhost:{port}"'))
             answers.append(run(f"{sys.executable} -I example.py"))
+            answers += [run(line) for line in ask]
         finally:
             process.terminate()
     wait_for(lambda: process.returncode is not None)
 
-    assert [0] * (len(calls) + 1) == [answer.returncode for answer in answers], answers
+    assert [0] * (len(calls) + 1 + len(ask)) == [answer.returncode for answer in answers], answers
     assert "disk" in answers[0].stdout
     assert "Filesystem" in answers[1].stdout
-    assert "Filesystem" in answers[-1].stdout
+    assert "Filesystem" in answers[len(calls)].stdout
+    assert answers[len(calls) + 1].stdout.startswith("allow\n")

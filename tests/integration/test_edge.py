@@ -157,7 +157,7 @@ def test_many_callers_at_once_each_get_their_own_answer(daemon: Daemon) -> None:
         "a huge frame": (b"\xff\xff\xff\xff", "frame of 4294967295 bytes"),
         "an empty frame": (b"\x00\x00\x00\x00", "frame of 0 bytes"),
         "an unknown kind": (b"\x00\x00\x00\x01\x63", "unknown message kind 99"),
-        "a command first": (b"\x00\x00\x00\x06\x02\x00\x02ls\x00", "Run is not allowed"),
+        "a command first": (b"\x00\x00\x00\x08\x02\x00\x02ls\x00\x00\x00", "Run is not allowed"),
         "the server's own message": (b"\x00\x00\x00\x01\x88", "Listed is not allowed"),
         "a truncated field": (b"\x00\x00\x00\x03\x01\x00\x05", "message ends inside a field"),
     }.values(),
@@ -201,9 +201,9 @@ def test_a_caller_that_misspeaks_loses_its_session_and_the_daemon_serves_on(
 def test_a_second_command_while_one_runs_ends_the_session_and_the_command(daemon: Daemon) -> None:
     """One command at a time; identity and command never mix."""
     with daemon.caller() as caller:
-        caller.say(wire.Run("sleep", wire.Offer.NONE))
+        caller.say(wire.Run("sleep", wire.Offer.NONE, ""))
         assert isinstance(caller.hear(), wire.Started)
-        caller.tls.sendall(b"\x00\x00\x00\x09\x02\x00\x05again\x00")
+        caller.tls.sendall(b"\x00\x00\x00\x0b\x02\x00\x05again\x00\x00\x00")
         closed = caller.hear()
 
     assert 10 == closed.code
@@ -227,7 +227,7 @@ def test_refusals_of_a_line_leave_the_session_open(daemon: Daemon) -> None:
 def test_a_half_closed_connection_is_a_lost_one(daemon: Daemon) -> None:
     """A bare end-of-file is no goodbye: the command ends."""
     with daemon.caller() as caller:
-        caller.say(wire.Run("sleep", wire.Offer.NONE))
+        caller.say(wire.Run("sleep", wire.Offer.NONE, ""))
         assert isinstance(caller.hear(), wire.Started)
         raw = socket.socket(fileno=os.dup(caller.tls.fileno()))
         raw.shutdown(socket.SHUT_WR)

@@ -80,7 +80,7 @@ def test_a_deadline_ends_the_command_and_the_caller_gets_what_was_written(daemon
 def test_a_lost_connection_ends_a_command_that_ignores_term(daemon: Daemon) -> None:
     """TERM, a grace, KILL; the whole group is gone, and the record says why."""
     with daemon.caller() as caller:
-        caller.say(wire.Run("stubborn", wire.Offer.NONE))
+        caller.say(wire.Run("stubborn", wire.Offer.NONE, ""))
         wait_for(lambda: isinstance(caller.hear(), wire.Output))
         assert caller.accepted
         connection = caller.accepted.connection_id
@@ -129,12 +129,16 @@ def test_a_program_that_changes_its_user_keeps_its_result() -> None:
     """As sudo does: a daemon that is not root cannot signal it, and must not stumble over that."""
     program = """
 import os, select, sys
-from types import MappingProxyType
 from rexecd.execution.spawn import spawn
 from rexecd.policy.model import Invocation
 os.setresuid(65534, 65534, 65534)
 argv = (sys.argv[1], "--reuid=0", "/bin/echo", "done")
-execution, streams = spawn(Invocation("x", "x", argv, MappingProxyType({}), "/", 9.0, False, None))
+execution, streams = spawn(
+    Invocation(
+        rule="x", place="x", argv=argv, environment={}, working_directory="/", umask=0o27, identity=None,
+        timeout=9.0, takes_input=False, output_ceiling=None, input_ceiling=None, passed=(),
+    )
+)
 select.select([execution], [], [])
 print(execution.reap()[:2], os.read(streams.stdout, 9))
 """
@@ -198,7 +202,7 @@ def test_both_directions_full_never_deadlock(daemon: Daemon) -> None:
 def test_a_signal_passes_while_output_is_blocked(daemon: Daemon) -> None:
     """The caller reads nothing of an endless output and interrupts it."""
     with daemon.caller() as caller:
-        caller.say(wire.Run("flood", wire.Offer.NONE))
+        caller.say(wire.Run("flood", wire.Offer.NONE, ""))
         assert isinstance(caller.hear(), wire.Started)
         time.sleep(0.3)  # not for luck: the pipes and the socket only have to be full at some point
         caller.say(wire.Signal(wire.SignalName.TERM))
@@ -213,7 +217,7 @@ def test_a_caller_that_reads_nothing_is_cut_and_its_command_ended(daemon: Daemon
     """Memory stays flat meanwhile: the command is held by its full pipe."""
     before = daemon.resident()
     with daemon.caller() as caller:
-        caller.say(wire.Run("flood", wire.Offer.NONE))
+        caller.say(wire.Run("flood", wire.Offer.NONE, ""))
         assert caller.accepted
         record = daemon.wait_for_record("command-killed", connection_id=caller.accepted.connection_id)
 
@@ -224,7 +228,7 @@ def test_a_caller_that_reads_nothing_is_cut_and_its_command_ended(daemon: Daemon
 def test_signals_reach_the_command_and_only_those_of_the_list(daemon: Daemon) -> None:
     """INT arrives; its status is the command's own."""
     with daemon.caller() as caller:
-        caller.say(wire.Run("trap", wire.Offer.NONE))
+        caller.say(wire.Run("trap", wire.Offer.NONE, ""))
         wait_for(lambda: isinstance(caller.hear(), wire.Output))
         caller.say(wire.Signal(wire.SignalName.INT))
         heard = [caller.hear(), caller.hear()]

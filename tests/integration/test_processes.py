@@ -154,7 +154,7 @@ def test_commands_do_not_outlive_a_killed_monitor(own_daemon: Daemon) -> None:
     """`serve` adopts them, also what left its group, and ends them before it ends itself."""
     own_daemon.start()
     with own_daemon.caller() as one, own_daemon.caller() as two:
-        one.say(wire.Run("stubborn", wire.Offer.NONE))
+        one.say(wire.Run("stubborn", wire.Offer.NONE, ""))
         two.run("background")
         started = wait_for(lambda: len(own_daemon.records("command-started")) == 2, "both commands")
         assert started
