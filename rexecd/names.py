@@ -21,43 +21,6 @@ VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: A warning of `rexecd check`.
 LINT_CODE: Final = re.compile(r"RX[0-9]{3}")
 
-#: Variables that shells, interpreters, loaders and pagers obey: no caller's value gets into them.
-OBEYED_VARIABLES: Final = frozenset(
-    {
-        "BASH_ENV",
-        "EDITOR",
-        "ENV",
-        "GCONV_PATH",
-        "GIT_EDITOR",
-        "GIT_EXTERNAL_DIFF",
-        "GIT_PAGER",
-        "GIT_SSH",
-        "GIT_SSH_COMMAND",
-        "HOME",
-        "IFS",
-        "LESSCLOSE",
-        "LESSOPEN",
-        "LOCPATH",
-        "MANPAGER",
-        "NODE_OPTIONS",
-        "PAGER",
-        "PATH",
-        "PERL5LIB",
-        "PERL5OPT",
-        "PERLLIB",
-        "PYTHONHOME",
-        "PYTHONINSPECT",
-        "PYTHONPATH",
-        "PYTHONSTARTUP",
-        "RUBYLIB",
-        "RUBYOPT",
-        "SHELL",
-        "SYSTEMD_EDITOR",
-        "SYSTEMD_PAGER",
-        "VISUAL",
-    }
-)
-
 #: Words the interactive session keeps for itself.
 RESERVED_COMMANDS: Final = frozenset({"help", "exit"})
 #: `rexec HOST NAME --help` shows the usage of NAME.

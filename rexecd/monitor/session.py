@@ -174,9 +174,7 @@ class MonitorSession:
             )
             execution, streams = spawn(invocation)
         except Refused as refused:
-            recorder.record(
-                Action.COMMAND_REFUSED, line=line, code=refused.code.word, reason=refused.reason
-            )
+            recorder.record(Action.COMMAND_REFUSED, line=line, code=refused.code.word, reason=refused.reason)
             self._refuse(request_id, refused)
             return
         self._recorder_of_command = recorder

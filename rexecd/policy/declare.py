@@ -10,7 +10,6 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
-from rexecd import names
 from rexecd.errors import Refused
 from rexecd.forms import Entries, is_printable
 from rexecd.policy.grammar import PatternError
@@ -32,9 +31,12 @@ from rexecd.policy.kinds import (
 from rexecd.policy.parameters import Parameter, Pass, Repeat
 from rexecd.policy.pattern import compile_pattern
 from rexecd.policy.places import LAST_PORT, HostAddress, Hostname, HostNetwork, Path, port
+from rexecd.policy.programs import VARIABLES
 from rexecd.policy.values import networks, variable_complaint
 from rexecd.yamltext import TEXT, Faults, Scalar, Sequence, shown
 
+#: Besides those of `programs.py`, which a policy may set to a text of its own.
+_EVERYWHERE: Final = frozenset({"HOME", "PATH"})
 _DASH: Final = "add 'leading_dash: allow' if a value may become an option"
 
 
@@ -222,7 +224,8 @@ def _variable(entries: Entries, passed: Pass, faults: Faults) -> str:
 
 
 def _is_obeyed(variable: str) -> str | None:
-    return f"a caller's value cannot become {variable!r}" if variable in names.OBEYED_VARIABLES else None
+    is_obeyed = variable in VARIABLES or variable in _EVERYWHERE
+    return f"a caller's value cannot become {variable!r}: programs obey it" if is_obeyed else None
 
 
 def _spelled(default: object) -> str | None:

@@ -6,7 +6,7 @@ from rexecd.errors import Refused
 from rexecd.policy.decide import Request, decide
 from rexecd.policy.kinds import Resolve
 from rexecd.policy.model import Example, Policy, Rule
-from rexecd.policy.places import Network
+from rexecd.policy.places import Network, is_inside
 from rexecd.wire.messages import Offer
 from rexecd.yamltext import Place
 
@@ -57,12 +57,8 @@ def _admitted(policy: Policy, rule: Rule, example: Example) -> str:
         network
         for network in networks
         if all(
-            not sources or any(_is_inside(network, outer) for outer in sources)
+            not sources or any(is_inside(network, outer) for outer in sources)
             for sources in (policy.principals[example.principal].sources, rule.sources)
         )
     ]
     return str(fitting[0].network_address) if fitting else _LOOPBACK
-
-
-def _is_inside(network: Network, outer: Network) -> bool:
-    return network.version == outer.version and network.subnet_of(outer)  # type: ignore[arg-type]

@@ -164,12 +164,13 @@ class HostNetwork:
             network = ipaddress.ip_network(value)
         except ValueError:
             raise Unfit("not a network, or with bits behind its mask") from None
-        if self.within and not any(_is_inside(network, outer) for outer in self.within):
+        if self.within and not any(is_inside(network, outer) for outer in self.within):
             raise Unfit("in none of the allowed networks")
         return value
 
 
-def _is_inside(network: Network, outer: Network) -> bool:
+def is_inside(network: Network, outer: Network) -> bool:
+    """Return whether all of a network lies in another."""
     # Of two versions `subnet_of` raises TypeError.
     return network.version == outer.version and network.subnet_of(outer)  # type: ignore[arg-type]
 
