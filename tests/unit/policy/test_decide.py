@@ -12,8 +12,10 @@ from rexecd.errors import Code, Refused
 from rexecd.limits import MAX_LINE, MAX_WORDS
 from rexecd.policy.decide import BASE_ENVIRONMENT, Request, decide, split
 from rexecd.policy.load import load
-from rexecd.policy.model import Invocation, Policy
+from rexecd.policy.model import Identity, Invocation
 from rexecd.wire.messages import Offer
+from tests.unit.policy import worlds
+from tests.unit.policy.worlds import Machine, asked
 
 POLICY = load(
     """
@@ -40,6 +42,8 @@ commands:
     environment: {LANG: C, MODE: "{unit}"}
     working_directory: /srv
     limits: {output: 1MiB}
+    umask: "077"
+    run_as: web
   service.stop: {summary: Stop, run: /bin/true}
   logs:
     summary: Logs
@@ -56,25 +60,22 @@ commands:
       a: {type: text, leading_dash: allow}
       n: {type: integer, min: -9, max: 9, leading_dash: allow, default: -1}
   feed: {summary: Feed, run: /bin/cat, stdin: require}
-  both: {summary: Both, run: /bin/cat, stdin: accept}
+  both: {summary: Both, run: /bin/cat, stdin: accept, limits: {input: 1KiB}}
+  why: {summary: Why, run: /bin/why, justification: required, hidden: true}
 """,
     "policy.yaml",
+    accounts=Machine(),
 )
 
 
-def ask(
-    line: str, *, principal: str = "ann", offer: Offer = Offer.NONE, policy: Policy = POLICY
-) -> Invocation:
+def ask(line: str, *, principal: str = "ann", offer: Offer = Offer.NONE) -> Invocation:
     """Return the decision on a line."""
-    request = Request(principal, "c1", "c1-1", "192.0.2.7", line, offer)
-    return decide(policy, request, resolve=lambda path: path)
+    return worlds.ask(POLICY, asked(line, principal=principal, offer=offer))
 
 
 def refusal(line: str, *, principal: str = "ann", offer: Offer = Offer.NONE) -> Refused:
     """Return the refusal of a line."""
-    with pytest.raises(Refused) as caught:
-        ask(line, principal=principal, offer=offer)
-    return caught.value
+    return worlds.refusal(POLICY, asked(line, principal=principal, offer=offer))
 
 
 def test_an_invocation_says_everything_about_the_start() -> None:
@@ -84,12 +85,10 @@ def test_an_invocation_says_everything_about_the_start() -> None:
     assert "service.restart" == made.rule
     assert "policy.yaml:17:3" == made.place
     assert ("/usr/bin/systemctl", "restart", "nginx") == made.argv
-    assert ("/srv", 30.0, False, 1024 * 1024) == (
-        made.working_directory,
-        made.timeout,
-        made.takes_input,
-        made.output_ceiling,
-    )
+    assert ("/srv", 30.0, False) == (made.working_directory, made.timeout, made.takes_input)
+    assert (0o77, Identity("web", 1001, 1001, (33, 1001))) == (made.umask, made.identity)
+    assert (1024 * 1024, None) == (made.output_ceiling, made.input_ceiling)
+    assert 1024 == ask("both", offer=Offer.OPTIONAL).input_ceiling
 
 
 def test_the_environment_is_built_from_nothing() -> None:
@@ -110,12 +109,9 @@ def test_a_rule_that_says_little_gets_the_defaults() -> None:
     """Sixty seconds, the root directory, no input, no ceiling."""
     made = ask("disk", offer=Offer.OPTIONAL)
 
-    assert ("/", 60.0, False, None) == (
-        made.working_directory,
-        made.timeout,
-        made.takes_input,
-        made.output_ceiling,
-    )
+    assert ("/", 60.0, False) == (made.working_directory, made.timeout, made.takes_input)
+    assert (0o27, None) == (made.umask, made.identity)
+    assert (None, None, ()) == (made.output_ceiling, made.input_ceiling, made.passed)
 
 
 FILLED = {
@@ -333,59 +329,3 @@ CHARACTERS = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 def test_joined_words_come_apart_again(words: Sequence[str]) -> None:
     """A caller's words arrive as they were joined."""
     assert list(words) == split(shlex.join(words))
-
-
-WORDS = st.sampled_from(
-    [
-        "disk",
-        "logs",
-        "dashed",
-        "nginx",
-        "--path",
-        "--unit=x",
-        "--follow",
-        "--",
-        "-x",
-        "3",
-        "/srv",
-        "--a",
-        "--n=-3",
-    ]
-) | st.text(CHARACTERS, max_size=6)
-
-
-@settings(max_examples=500, deadline=None)
-@given(
-    st.sampled_from(["disk", "logs", "dashed", "service.restart"]),
-    st.lists(WORDS, max_size=6),
-)
-def test_values_add_no_arguments_and_no_options(name: str, words: list[str]) -> None:
-    """Values neither add arguments nor become options; flags add what they say."""
-    try:
-        argv = ask(shlex.join([name, *words])).argv
-    except Refused:
-        return
-    template = POLICY.rules[name].template
-    added = 2 if "--retry all" in argv else 0
-    flags = sum(1 for word in template.holes if word == "follow")
-
-    assert len(template.elements) - flags + added == len(argv)
-    if name != "dashed":
-        own = {"-h", "-f", "--retry all", "--"} | {word for word in argv if word.startswith("--lines=")}
-        assert {word for word in argv if word.startswith("-")} <= own
-
-
-@settings(max_examples=500, deadline=None)
-@given(
-    st.text(max_size=30) | st.text("disk logs-'\"\\=/\0\n", max_size=40),
-    st.sampled_from(["ann", "bob", "nobody", ""]),
-    st.sampled_from(Offer),
-)
-def test_any_line_is_decided_or_refused(line: str, principal: str, offer: Offer) -> None:
-    """No line raises anything but Refused."""
-    try:
-        made = ask(line, principal=principal, offer=offer)
-    except Refused:
-        return
-
-    assert made.rule in POLICY.principals[principal].rules

@@ -2,28 +2,25 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from rexecd.errors import ConfigError, Refused
-from rexecd.policy import parameters
-from rexecd.policy.load import load
-from rexecd.policy.model import Policy, Stdin
-
-ROOT = Path(__file__).parents[3]
-POLICIES = ROOT / "tests" / "data" / "policies"
-SHIPPED = ROOT / "config" / "policy.yaml"
+from rexecd.errors import ConfigError
+from rexecd.forms import Listed, Named, Table, Variant
+from rexecd.policy import kinds, places, tables
+from rexecd.policy.load import File, load
+from rexecd.policy.model import Identity, Justification, Stdin
+from rexecd.yamltext import is_closed
+from tests.unit.policy.worlds import POLICIES, SHIPPED, Machine, included, read
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in POLICIES.glob("bad-*.yaml")))
 def test_a_bad_policy_gets_its_exact_message(name: str) -> None:
     """Every fault of a file is told, with its place, in order."""
-    text = (POLICIES / f"{name}.yaml").read_text(encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
-        load(text, f"{name}.yaml")
+        read(POLICIES / f"{name}.yaml")
 
     assert (POLICIES / f"{name}.expected").read_text(encoding="utf-8") == f"{caught.value}\n"
 
@@ -38,23 +35,23 @@ def test_every_expected_message_has_its_policy() -> None:
 @pytest.mark.parametrize("path", sorted(POLICIES.glob("good-*.yaml")), ids=lambda path: path.stem)
 def test_a_good_policy_loads(path: Path) -> None:
     """Nothing in it is a fault."""
-    assert load(path.read_text(encoding="utf-8"), path.name).rules
+    assert read(path).rules
 
 
 def test_the_shipped_policy_loads_and_shows_every_type_of_parameter() -> None:
     """The example an operator starts from is right and complete."""
     policy = load(SHIPPED.read_text(encoding="utf-8"), "policy.yaml")
-    kinds = {type(each.kind) for rule in policy.rules.values() for each in rule.parameters.values()}
+    found = {type(each.kind) for rule in policy.rules.values() for each in rule.parameters.values()}
 
     assert {"ops", "monitoring"} == set(policy.principals)
-    assert kinds == {
-        parameters.Choice,
-        parameters.Integer,
-        parameters.Word,
-        parameters.Matching,
-        parameters.Path,
-        parameters.Flag,
-        parameters.Text,
+    assert found >= {
+        kinds.Choice,
+        kinds.Integer,
+        kinds.Word,
+        kinds.Matching,
+        places.Path,
+        kinds.Flag,
+        kinds.Text,
     }
 
 
@@ -62,28 +59,187 @@ def test_the_shipped_viewer_changes_nothing() -> None:
     """The example's least role holds no command that changes the machine."""
     policy = load(SHIPPED.read_text(encoding="utf-8"), "policy.yaml")
 
-    assert {"hello", "disk", "uptime", "service.status"} == set(policy.principals["monitoring"].rules)
+    assert {"hello", "disk", "uptime", "sockets", "service.status"} == set(
+        policy.principals["monitoring"].rules
+    )
 
 
 def test_every_key_of_a_command_is_read() -> None:
     """What is written is what the rule says."""
-    text = (POLICIES / "good-every-key.yaml").read_text(encoding="utf-8")
-    policy = load(text, "p")
+    policy = read(POLICIES / "good-every-key.yaml")
     rule = policy.rules["every"]
 
     assert "Every key" == rule.summary
     assert "Two lines,\nboth kept." == rule.description
-    assert (Stdin.ACCEPT, 0.25, "/srv/", 65536) == (
+    assert (Stdin.ACCEPT, 0.25, "/srv/", 0o77) == (
         rule.stdin,
         rule.timeout,
         rule.working_directory,
-        rule.output_ceiling,
+        rule.umask,
     )
+    assert (65536, 1024 * 1024) == (rule.output_ceiling, rule.input_ceiling)
+    assert Identity("web", 1001, 33, (1001, 2000)) == rule.identity
+    assert (Justification.REQUIRED, True) == (rule.justification, rule.hidden)
+    assert ["10.1.0.0/16"] == list(map(str, rule.sources))
+    assert {"RX001": "it is only a test"} == rule.silenced
+    assert ["10.1.2.3", ""] == [example.address for example in rule.examples]
+    assert [("because", True), ("", False)] == [(each.justification, each.allowed) for each in rule.examples]
+    assert "umask" in rule.written
     assert {"PATH": "/bin", "LINES": "50"} == rule.environment
     assert ("/bin/echo",) == rule.template.elements[0]
     assert ("{literal}",) == rule.template.elements[2]
     assert ["word", "choice", "integer", "pattern", "path", "flag", "text"] == list(rule.parameters)
-    assert {"every"} == set(policy.principals["ann@example.org"].rules)
+    assert {"every", "every.type"} == set(policy.principals["ann@example.org"].rules)
+    assert ["10.0.0.0/8", "2001:db8::/32", "127.0.0.1/32"] == list(
+        map(str, policy.principals["ann@example.org"].sources)
+    )
+    assert policy.has_secrets
+
+
+def _keys(form: Any, at: str) -> dict[str, set[str]]:
+    """Return the keys of every table below a form, by where they may stand; a list adds nothing to that."""
+    match form:
+        case Table(keys=keys):
+            found = {at: set(keys)}
+            for name, key in keys.items():
+                found |= _keys(key.form, f"{at}/{name}")
+            return found
+        case Variant(tables=choices):
+            whole = (_keys(table, f"{at}:{word}") for word, table in choices.items())
+            return {where: keys for found in whole for where, keys in found.items()}
+        case Listed(item=item):
+            return _keys(item, at)
+        case Named(value=value):
+            return _keys(value, f"{at}/*")
+    return _keys(form.mapping, at) if getattr(form, "mapping", None) is not None else {}
+
+
+def _used(node: object, form: Any, at: str, used: dict[str, set[str]]) -> None:
+    """Add which keys stand in a file where a form has them."""
+    match form:
+        case Table(keys=keys) if isinstance(node, dict):
+            used.setdefault(at, set()).update(node)
+            for name, value in node.items():
+                if name in keys:
+                    _used(value, keys[name].form, f"{at}/{name}", used)
+        case Variant(by=by, tables=choices) if isinstance(node, dict):
+            rest = {name: value for name, value in node.items() if name != by}
+            _used(rest, choices[node[by]], f"{at}:{node[by]}", used)
+        case Listed(item=item) if isinstance(node, list):
+            for each in node:
+                _used(each, item, at, used)
+        case Named(value=value) if isinstance(node, dict):
+            for each in node.values():
+                _used(each, value, f"{at}/*", used)
+        case _ if isinstance(node, dict) and getattr(form, "mapping", None) is not None:
+            _used(node, form.mapping, at, used)
+
+
+#: They go together with no other, or with others only, so that one file of good values needs many rules.
+_ONCE = {"default", "optional", "least", "most", "leading_dash", "summary"}
+
+
+def test_the_policy_with_every_key_has_every_key() -> None:
+    """No key and no type of the tables is missing in it; what every type has stands in some."""
+    text = (POLICIES / "good-every-key.yaml").read_text(encoding="utf-8")
+    used: dict[str, set[str]] = {}
+    _used(yaml.load(text, yaml.BaseLoader), tables.POLICY, "", used)
+    missing = {
+        where: keys - used.get(where, set()) - (_ONCE if ":" in where else set())
+        for where, keys in _keys(tables.POLICY, "").items()
+    }
+
+    assert {} == {where: keys for where, keys in missing.items() if keys or where not in used}
+    assert set() == _ONCE - set().union(*used.values())
+
+
+def test_a_long_text_to_run_is_written_as_a_list() -> None:
+    """`shlex` is quadratic, in the operator's file too."""
+    words = ["/bin/x", *["word"] * 4000]
+    text = "version: 1\ncommands: {{x: {{summary: x, run: {}}}}}\n"
+
+    assert 4001 == len(load(text.format(words), "p").rules["x"].template.elements)
+    with pytest.raises(ConfigError, match=r"^p:2:33: more than 16384 characters; write a list$"):
+        load(text.format(" ".join(words)), "p")
+
+
+def test_what_cannot_be_split_is_not_run() -> None:
+    """An open quote, and nothing at all."""
+    text = "version: 1\ncommands: {{x: {{summary: x, run: {}}}}}\n"
+
+    with pytest.raises(ConfigError, match="cannot be split into words: no closing quotation"):
+        load(text.format("/bin/x 'a"), "p")
+    with pytest.raises(ConfigError, match="there is nothing to run"):
+        load(text.format("' '"), "p")
+
+
+def test_several_files_are_one_policy() -> None:
+    """Names of one file may stand in another; each keeps its place."""
+    policy = read(POLICIES / "good-parts.yaml")
+
+    assert {"disk", "web.status"} == set(policy.principals["ann"].rules)
+    assert {"disk"} == set(policy.principals["bob"].rules)
+    assert "good-parts/10-web.yaml:5:3" == str(policy.rules["web.status"].place)
+    assert "good-parts.yaml:10:3" == str(policy.rules["disk"].place)
+
+
+def test_the_digest_is_that_of_all_files() -> None:
+    """A record's policy digest can be compared with `cat ... | sha256sum`."""
+    files = [POLICIES / "good-parts.yaml", *sorted((POLICIES / "good-parts").iterdir())]
+    data = b"".join(file.read_bytes() for file in files)
+
+    assert hashlib.sha256(data).hexdigest() == read(files[0]).digest
+
+
+def test_a_text_without_a_place_includes_nothing() -> None:
+    """The fault stands where the directory is named."""
+    with pytest.raises(ConfigError, match=r"^p:2:10: 'more' cannot be included here$"):
+        load("version: 1\ninclude: more\ncommands: {x: {summary: x, run: /bin/x}}\n", "p")
+
+
+def test_faults_of_an_included_directory_stand_where_it_is_named() -> None:
+    """All of them, and those of the file itself."""
+
+    def fail(directory: str) -> list[File]:
+        raise ConfigError(f"{directory}: not there", f"{directory}: nowhere")
+
+    with pytest.raises(ConfigError) as caught:
+        load("version: 1\ninclude: more\ncommands: {x: {run: /bin/x}}\n", "p", include=fail)
+
+    assert (
+        "p:2:10: more: not there",
+        "p:2:10: more: nowhere",
+        "p:3:15: missing key 'summary'",
+    ) == caught.value.faults
+
+
+def test_an_empty_directory_adds_nothing() -> None:
+    """A policy may name one before there is anything in it."""
+    text = "version: 1\ninclude: more\ncommands: {x: {summary: x, run: /bin/x}}\n"
+
+    assert {"x"} == set(load(text, "p", include=lambda _: []).rules)
+
+
+def test_all_commands_may_stand_in_other_files() -> None:
+    """The first file needs no section of its own."""
+    part = File("part", "version: 1\ncommands: {x: {summary: x, run: /bin/x}}\n")
+
+    assert {"x"} == set(load("version: 1\ninclude: more\n", "p", include=lambda _: [part]).rules)
+
+
+@pytest.mark.parametrize("path", [SHIPPED, POLICIES / "good-parts.yaml"], ids=lambda path: path.stem)
+def test_a_policy_cut_short_does_not_load(path: Path) -> None:
+    """At no line of a file that marks its end, and at no character of its last ones."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines(keepends=True)
+    end = text.rindex("\n...") + 1
+    cut = ["".join(lines[:count]) for count in range(text[:end].count("\n") + 1)]
+    cut += [text[:at] for at in range(end - 4, end + 3)]
+
+    assert is_closed(text)
+    for part in cut:
+        with pytest.raises(ConfigError):
+            load(part, "p", include=included, accounts=Machine())
 
 
 def test_the_digest_is_that_of_the_text() -> None:
@@ -103,164 +259,3 @@ def test_a_policy_cannot_be_changed() -> None:
         policy.principals["eve"] = policy.principals["ops"]  # type: ignore[index]
     with pytest.raises(TypeError):
         policy.rules["hello"].environment["x"] = "y"  # type: ignore[index]
-
-
-COMMANDS = ("a", "a.b", "a.c", "ab", "b.c")
-PATTERNS = st.sampled_from([*COMMANDS, "a.*", "b.*", "*"])
-LISTS = st.lists(PATTERNS, max_size=3, unique=True)
-ROLES = st.dictionaries(st.sampled_from("rstu"), st.tuples(LISTS, LISTS), min_size=1, max_size=3)
-
-
-def _permitted(roles: dict[str, tuple[list[str], list[str]]], held: list[str]) -> set[str]:
-    """Return what a principal with some roles may run; nothing where the policy is refused."""
-    tables = {
-        name: {"allow": allow} | ({"deny": deny} if deny else {}) for name, (allow, deny) in roles.items()
-    }
-    text = yaml.safe_dump(
-        {
-            "version": 1,
-            "principals": {"p": {"roles": held}},
-            "roles": tables,
-            "commands": {name: {"summary": "x", "run": "/bin/x"} for name in COMMANDS},
-        }
-    )
-    try:
-        return set(load(text, "p").principals["p"].rules)
-    except ConfigError:
-        return set()
-
-
-@settings(max_examples=60, deadline=None)
-@given(ROLES, st.data())
-def test_taking_a_grant_away_never_adds_a_permission(
-    roles: dict[str, tuple[list[str], list[str]]], data: st.DataObject
-) -> None:
-    """Less is allowed, or the same, without an allowed name, or with one more denied."""
-    held = data.draw(st.lists(st.sampled_from(sorted(roles)), min_size=1, unique=True))
-    before = _permitted(roles, held)
-    name = data.draw(st.sampled_from(held))
-    allow, deny = roles[name]
-    if not before or not allow:
-        return
-    less = {**roles, name: (allow[:-1], deny)}
-    denied = {**roles, name: (allow, sorted({*deny, data.draw(PATTERNS)}))}
-
-    assert _permitted(less, held) <= before
-    assert _permitted(denied, held) <= before
-
-
-@settings(max_examples=60, deadline=None)
-@given(ROLES, st.data())
-def test_taking_a_role_away_adds_only_what_it_denied(
-    roles: dict[str, tuple[list[str], list[str]]], data: st.DataObject
-) -> None:
-    """A role that denies nothing never stands in the way of another."""
-    held = data.draw(st.permutations(sorted(roles)))
-    before = _permitted(roles, held)
-    gone = roles[held[-1]]
-    after = _permitted(roles, held[:-1])
-
-    assert not before or not after - before or gone[1]
-
-
-def test_the_order_of_roles_and_commands_means_nothing() -> None:
-    """Rules have no order."""
-    roles = {"r": (["*"], ["a.b"]), "s": (["a.b", "ab"], [])}
-
-    assert _permitted(roles, ["r", "s"]) == _permitted(dict(reversed(roles.items())), ["s", "r"])
-    assert {"a", "a.c", "ab", "b.c"} == _permitted(roles, ["r", "s"])
-
-
-def test_a_prefix_takes_what_stands_behind_the_dot() -> None:
-    """`a.*` is neither `a` nor `ab`."""
-    assert {"a.b", "a.c"} == _permitted({"r": (["a.*"], [])}, ["r"])
-
-
-SNIPPETS = st.sampled_from(
-    [
-        "version: 1\n",
-        "commands:\n",
-        "  x: {summary: x, run: /bin/x}\n",
-        "  y:\n    run: [/bin/y, '{a}']\n    parameters: ",
-        "{a: {type: ",
-        "integer, default: ",
-        "pattern, matches: ",
-        "path, under: [",
-        "roles: ",
-        "principals: ",
-        "{r: {allow: [x]}}\n",
-        "{p: {roles: [r]}}\n",
-        "}}\n",
-        "[",
-        "]",
-        "'",
-        "- ",
-        "? ",
-        "-1",
-        "~",
-        "!!x ",
-        "&a ",
-        "*a ",
-        "<<: ",
-        "\t",
-    ]
-)
-
-
-@settings(max_examples=400, deadline=None)
-@given(st.lists(SNIPPETS | st.text(max_size=4), max_size=14).map("".join))
-def test_any_text_is_a_policy_or_a_configuration_error(text: str) -> None:
-    """No text raises anything but ConfigError."""
-    try:
-        policy = load(text, "p")
-    except ConfigError:
-        return
-
-    assert isinstance(policy, Policy)
-
-
-WORDS = st.sampled_from(["/bin/x", "{a}", "x", "r", "30s"])
-NAMES = st.sampled_from(["a", "x", "type", "of", "run", "summary", "roles", "allow", "limits"])
-NODES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | WORDS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
-    max_leaves=6,
-)
-KEYS = ["summary", "description", "run", "parameters", "stdin", "timeout", "environment", "limits"]
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.dictionaries(st.sampled_from(KEYS), NODES, max_size=4), NODES, NODES)
-def test_any_shape_is_read_or_a_configuration_error(
-    command: object, roles: object, principals: object
-) -> None:
-    """Whatever stands behind a known key, nothing but ConfigError is raised."""
-    whole = {"version": 1, "commands": {"x": command}, "roles": roles, "principals": principals}
-    try:
-        policy = load(yaml.safe_dump(whole), "p")
-    except ConfigError:
-        return
-
-    assert {"x"} == set(policy.rules)
-
-
-KINDS = ["choice", "integer", "word", "pattern", "path", "flag", "text"]
-DETAILS = ["of", "min", "max", "matches", "unicode", "under", "adds", "default", "leading_dash", "summary"]
-
-
-@settings(max_examples=400, deadline=None)
-@given(st.sampled_from(KINDS), st.dictionaries(st.sampled_from(DETAILS), NODES, max_size=4))
-def test_any_parameter_is_read_or_a_configuration_error(kind: str, details: dict[str, object]) -> None:
-    """A parameter that loads takes its own default and never a bare dash."""
-    command = {"summary": "x", "run": "/bin/x {a}", "parameters": {"a": {"type": kind, **details}}}
-    try:
-        policy = load(yaml.safe_dump({"version": 1, "commands": {"x": command}}), "p")
-    except ConfigError:
-        return
-    parameter = policy.rules["x"].parameters["a"]
-
-    if parameter.default is not None:
-        parameter.check(parameter.default, lambda path: path)
-    if not parameter.leading_dash:
-        with pytest.raises(Refused):
-            parameter.check("-1", lambda path: path)

@@ -5,8 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rexecd.errors import Code, Refused
-from rexecd.policy.model import Hole, Template, element
-from rexecd.policy.parameters import Flag, Parameter, Text
+from rexecd.policy.kinds import Flag, Secret, Text
+from rexecd.policy.parameters import Parameter, Pass, Repeat
+from rexecd.policy.places import Path
+from rexecd.policy.template import Filled, Hole, Template, element
 
 ELEMENTS = {
     "text": ("-h", ("-h",)),
@@ -14,6 +16,8 @@ ELEMENTS = {
     "a hole alone": ("{a}", (Hole("a"),)),
     "a hole inside a word": ("--since={a}!", ("--since=", Hole("a"), "!")),
     "two holes": ("{a}{b_2}", (Hole("a"), Hole("b_2"))),
+    "a repetition": ("{a...}", (Hole("a", repeated=True),)),
+    "a repetition as text": ("{{a...}} {a..}", ("{a...} {a..}",)),
     "a hole as text": ("{{a}}", ("{a}",)),
     "both": ("{{a}}{a}", ("{a}", Hole("a"))),
     "three braces": ("{{{a}}}", ("{{a}}",)),
@@ -35,19 +39,29 @@ def test_an_element_is_text_and_holes(case: str) -> None:
 
 
 def _text(name: str, *, leading_dash: bool = False) -> Parameter:
-    return Parameter(name, Text(99), default=None, leading_dash=leading_dash, summary="")
+    return Parameter(name, Text(99), leading_dash=leading_dash)
 
 
 PARAMETERS = {
     "a": _text("a"),
     "b": _text("b"),
     "d": _text("d", leading_dash=True),
-    "f": Parameter("f", Flag(("-v", "{a} x")), default=None, leading_dash=False, summary=""),
+    "f": Parameter("f", Flag(("-v", "{a} x"))),
+    "o": Parameter("o", Text(99), optional=True),
+    "r": Parameter("r", Text(99), repeat=Repeat(0, 3)),
+    "p": Parameter("p", Path(("/",)), passed=Pass.DESCRIPTOR),
+    "s": Parameter("s", Secret(), optional=True, passed=Pass.DESCRIPTOR, leading_dash=True),
 }
 
 
-def _fill(*words: str, **values: str) -> tuple[str, ...]:
-    return Template(tuple(map(element, words))).fill(PARAMETERS, values)
+def _whole(*words: str, **values: str | tuple[str, ...]) -> Filled:
+    """Return a template of some words, filled; a text stands for a tuple of one."""
+    given = {name: (value,) if isinstance(value, str) else value for name, value in values.items()}
+    return Template(tuple(map(element, words))).fill(PARAMETERS, given)
+
+
+def _fill(*words: str, **values: str | tuple[str, ...]) -> tuple[str, ...]:
+    return _whole(*words, **values).argv
 
 
 def test_a_value_is_one_argument_or_a_part_of_one() -> None:
@@ -84,6 +98,46 @@ def test_a_dash_in_front_is_the_operators_or_an_allowed_one() -> None:
     assert ("/bin/x", "-n", "-y", "-y") == filled
 
 
+def test_a_dash_is_not_brought_to_the_front_for_another_parameter() -> None:
+    """That one value of an argument may begin with a dash says nothing about the text between."""
+    assert ("/bin/x", "y-rf-d") == _fill("/bin/x", "{a}-rf{d}", a="y", d="-d")
+    with pytest.raises(Refused, match="'a' must not be empty"):
+        _fill("/bin/x", "{a}-rf{d}", a="", d="-d")
+    assert ("/bin/x", "-rf") == _fill("/bin/x", "{d}-rf", d="")
+
+
+def test_what_is_left_out_takes_its_argument_along() -> None:
+    """Text around an optional hole goes with it; an empty value does not."""
+    assert ("/bin/x", "y") == _fill("/bin/x", "--o={o}", "{a}", a="y")
+    assert ("/bin/x", "--o=", "y") == _fill("/bin/x", "--o={o}", "{a}", a="y", o="")
+    assert ("/bin/x", "--o=z", "z") == _fill("/bin/x", "--o={o}", "{o}", o="z")
+
+
+@pytest.mark.parametrize("values", [(), ("y",), ("y", "", "x y")])
+def test_a_repetition_is_an_argument_for_each_value(values: tuple[str, ...]) -> None:
+    """None, one or many, as they came."""
+    given = {"r": values} if values else {}
+
+    assert ("/bin/x", *values, "end") == _fill("/bin/x", "{r...}", "end", **given)
+
+
+def test_what_is_passed_as_a_descriptor_leaves_room_for_its_number() -> None:
+    """The indexes are those of the arguments as they come out, and the value is in none of them."""
+    argv, descriptors = _whole("/bin/x", "{f}", "{o}", "--in={p}", "{s}", f="", p="/srv/x", s="hunter2")
+
+    assert ("/bin/x", "-v", "{a} x", "--in=/dev/fd/", "/dev/fd/") == argv
+    assert {3: "p", 4: "s"} == descriptors
+    assert {1: "p"} == _whole("/bin/x", "{p}", "{s}", p="/srv/x").descriptors
+
+
+def test_a_template_is_shown_as_the_policy_writes_it() -> None:
+    """For people: holes in braces, and an empty argument in quotes."""
+    template = Template(tuple(map(element, ["/bin/x", "", "--a={a}", "{r...}"])))
+
+    assert "/bin/x '' --a={a} {r...}" == str(template)
+    assert "/bin/x" == template.program
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.text("ab{} -", max_size=20), st.text(max_size=10))
 def test_no_text_and_no_value_changes_the_number_of_arguments(text: str, value: str) -> None:
@@ -91,4 +145,4 @@ def test_no_text_and_no_value_changes_the_number_of_arguments(text: str, value: 
     names = [piece.name for piece in element(text) if isinstance(piece, Hole)]
     parameters = {name: _text(name, leading_dash=True) for name in names}
 
-    assert 1 == len(Template((element(text),)).fill(parameters, dict.fromkeys(names, value)))
+    assert 1 == len(Template((element(text),)).fill(parameters, dict.fromkeys(names, (value,))).argv)

@@ -1,0 +1,150 @@
+"""Secrets in lines: what a record may hold, whatever way a caller spelt it."""
+
+import shlex
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rexecd.errors import Refused
+from rexecd.policy.decide import decide
+from rexecd.policy.explain import explain
+from rexecd.policy.load import load
+from rexecd.policy.masking import recordable
+from tests.unit.policy.worlds import POLICIES, ask, asked, commands, read, resolve
+
+POLICY = read(POLICIES / "good-secrets.yaml")
+SECRET = "hunter2xyz"
+
+RECORDED = {
+    "disk /srv": "disk /srv",
+    "nosuch --x y": "nosuch --x y",
+    "/bin/sh -c 'id; x'": "/bin/sh -c 'id; x'",
+    "db.login": "db.login",
+    "db.login ann": "db.login '[withheld]'",
+    "db.login --user ann --quiet": "db.login --user ann --quiet",
+    "db.login --user=ann --quiet=x --file=x": "db.login --user=ann --quiet '--file=[withheld]'",
+    "db.login --file x --user ann --pin": "db.login '--file=[withheld]' --user ann '--pin=[withheld]'",
+    "db.login --user": "db.login --user",
+    "db.login --user --file x": "db.login --user --file '[withheld]'",
+    "db.login -- --user ann": "db.login '[withheld]'",
+    "db.login --usr ann": "db.login '[withheld]'",
+}
+
+
+@pytest.mark.parametrize("line", RECORDED)
+def test_what_is_certainly_no_secret_is_recorded(line: str) -> None:
+    """Named values of other parameters stay; from the first doubt on nothing does."""
+    assert RECORDED[line] == recordable(POLICY, line)
+
+
+def test_a_policy_without_secrets_records_what_came() -> None:
+    """Byte for byte, whatever it is."""
+    policy = commands("  x: {summary: x, run: /bin/x}\n")
+
+    assert "x  'open" == recordable(policy, "x  'open")
+
+
+SPELT = [
+    "db.login ann {}",
+    "db.login --file {}",
+    "db.login --file={}",
+    "db.login --file={} --pin={} --token {}",
+    "db.login -- {} {}",
+    "db.login --user=ann --quiet {} --",
+    "db.login --quiet={}",
+    "db.login --fil={}",
+    "db.login --fil {}",
+    "db.login --FILE={}",
+    "db.login -file {}",
+    "db.login -f{}",
+    "db.login file={}",
+    "db.login --file '{}",
+    'db.login --file "{}',
+    "db.login --file {} \\",
+    "'db.login' --file {}",
+    "d'b.log'in {}",
+    "db.logn ann {}",
+    "db.logni --file={}",
+    "db-login --file={}",
+    "db.Login --file={}",
+    "DB.LOGIN ann {}",
+    "login ann {}",
+    "'db.login ann {}'",
+    "'db.login --user=ann --file={}' x",
+    "'db.logn --file={}' x",
+    "' db.login {}'",
+    "db.login{}",
+    "db.login={}",
+    "db.login:{}",
+    "db.login\u00a0{}",
+    "db.login\u200b{}",
+    "./db.login {}",
+    "sudo db.login {}",
+    "rexec web1 'db.login {}'",
+    "-- db.login {}",
+    "'' db.login {}",
+    "db.login {}\0",
+]
+
+
+@pytest.mark.parametrize("spelt", SPELT)
+def test_no_spelling_brings_a_secret_into_a_record(spelt: str) -> None:
+    """By position, by name, behind `--`, in an open quote, behind a misspelt or glued name."""
+    assert SECRET not in recordable(POLICY, spelt.replace("{}", SECRET))
+
+
+CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789 !$%'\"\\=-._é"
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from(SPELT),
+    st.text(CHARACTERS, min_size=4).filter(lambda text: "withheld" not in text),
+    st.lists(
+        st.sampled_from(["--user", "--user=ann", "--quiet", "--", "x", "--pin=", "'", "-x"]), max_size=3
+    ),
+)
+def test_no_secret_gets_into_a_record(spelt: str, secret: str, more: list[str]) -> None:
+    """Quoted properly or not at all, with other words behind it."""
+    secret = f"Z{secret}Z"
+    for written in (secret, shlex.quote(secret)):
+        line = spelt.replace("{}", written)
+
+        assert secret not in recordable(POLICY, " ".join([line, *more]))
+        assert "Z" not in recordable(POLICY, " ".join([line, *more]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text("Z!% =-", min_size=1, max_size=20).map(lambda text: f"Z{text}Z"), st.integers(0, 3))
+def test_a_secret_goes_to_the_program_and_nowhere_else(secret: str, ways: int) -> None:
+    """Not into arguments, what is said of the permission, or the explanation."""
+    names = ["file", "pin", "token"][: ways + 1]
+    line = shlex.join(["db.login", "ann", *(f"--{name}={secret}" for name in names)])
+    made = ask(POLICY, line)
+    explained = explain(POLICY, asked(line), resolve=resolve)
+
+    assert ("/bin/login", "--user=ann", "--password-file=/dev/fd/") == made.argv
+    assert secret not in repr(made) + repr(explained)
+    passed = [(passed.argument, getattr(passed, "data", None)) for passed in made.passed]
+    assert [(2, secret.encode()), (None, secret.encode())][: len(passed)] == passed
+    assert (secret if "token" in names else None) == made.environment.get("TOKEN")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text("\x1b\n\u200e\0\ud800", min_size=1, max_size=6).map(lambda text: f"Z{text}Z"))
+def test_a_secret_that_does_not_fit_is_not_repeated(secret: str) -> None:
+    """Neither the answer nor the reason holds it."""
+    with pytest.raises(Refused) as caught:
+        decide(POLICY, asked(f"db.login ann --file='{secret}'"), resolve=resolve)
+
+    assert "Z" not in caught.value.text + caught.value.reason
+
+
+def test_a_long_line_is_looked_at_quickly() -> None:
+    """Many words and many commands with secrets do not stall the monitor."""
+    declared = "parameters: {s: {type: secret, pass: stdin}}"
+    rules = "".join(f"  keep-{n}: {{summary: x, run: /bin/x, {declared}}}\n" for n in range(200))
+    policy = load(f"version: 1\ncommands:\n{rules}", "p")
+
+    assert "x " * 1000 == recordable(policy, "x " * 1000)

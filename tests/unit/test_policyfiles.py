@@ -1,0 +1,287 @@
+"""The files of a policy: which are read, in which order, and which are not trusted."""
+
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rexecd import policyfiles
+from rexecd.errors import ConfigError
+from rexecd.policy.load import load
+from rexecd.policyfiles import load_policy, read_policy, show_policy
+from tests.unit.policy.worlds import POLICIES, SHIPPED, Machine
+
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another user")
+MAIN = """version: 1
+include: policy.d
+principals: {{ann: {{roles: [all]}}}}
+roles: {{all: {{allow: ["*"]}}}}
+commands: {{main: {{summary: x, run: /bin/x{more}}}}}
+"""
+
+
+def write(path: Path, text: str) -> Path:
+    """Return a file that only we can change."""
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o600)
+    return path
+
+
+def part(directory: Path, file: str, name: str) -> Path:
+    """Return a file of an included directory, with one command."""
+    return write(directory / file, f"version: 1\ncommands: {{{name}: {{summary: x, run: /bin/x}}}}\n")
+
+
+@pytest.fixture
+def main(tmp_path: Path) -> Path:
+    """Return a policy that includes an empty directory."""
+    (tmp_path / "policy.d").mkdir(mode=0o700)
+    return write(tmp_path / "policy.yaml", MAIN.format(more=""))
+
+
+@pytest.fixture
+def parts(main: Path) -> Path:
+    """Return the directory it includes."""
+    return main.parent / "policy.d"
+
+
+def faults(main: Path) -> tuple[str, ...]:
+    """Return what is wrong with a policy."""
+    with pytest.raises(ConfigError) as caught:
+        load_policy(main)
+    return caught.value.faults
+
+
+def test_a_policy_alone_is_read(tmp_path: Path) -> None:
+    """With its whole path in places, and the digest of its bytes."""
+    path = write(tmp_path / "policy.yaml", "version: 1\ncommands: {x: {summary: x, run: /bin/x}}\n")
+    policy = load_policy(path)
+
+    assert f"{path}:2:12" == str(policy.rules["x"].place)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == policy.digest
+
+
+def test_the_files_of_a_directory_are_read_in_the_order_of_their_names(main: Path, parts: Path) -> None:
+    """Not in the order in which the file system has them."""
+    for file in ("20-b.yaml", "10-c.yaml", "9-a.yaml", "Z.yaml"):
+        part(parts, file, file.split(".")[0].lower())
+    merged, files = read_policy(main)
+
+    assert merged is not None
+    assert [str(main), *(str(parts / name) for name in ("10-c.yaml", "20-b.yaml", "9-a.yaml", "Z.yaml"))] == [
+        file.source for file in files
+    ]
+    assert {"main", "10-c", "20-b", "9-a", "z"} == set(load_policy(main).principals["ann"].rules)
+
+
+def test_the_digest_is_that_of_all_files_in_order(main: Path, parts: Path) -> None:
+    """`cat policy.yaml policy.d/*.yaml | sha256sum` gives the same."""
+    files = [main, part(parts, "a.yaml", "a"), part(parts, "b.yaml", "b")]
+    data = b"".join(file.read_bytes() for file in files)
+
+    assert hashlib.sha256(data).hexdigest() == load_policy(main).digest
+
+
+def test_an_empty_directory_is_fine(main: Path) -> None:
+    """There may be nothing in it yet."""
+    assert {"main"} == set(load_policy(main).rules)
+
+
+def test_what_editors_and_packages_leave_is_not_read(main: Path, parts: Path) -> None:
+    """Neither backups nor hidden files, whatever is in them and whoever may write them."""
+    for name in (
+        "a.yaml~",
+        "#a.yaml#",
+        ".a.yaml.swp",
+        ".hidden.yaml",
+        "a.yaml.dpkg-old",
+        "a.yaml.bak",
+        "README",
+    ):
+        write(parts / name, "{{{ not a policy").chmod(0o666)
+    (parts / "dir").mkdir()
+
+    assert {"main"} == set(load_policy(main).rules)
+
+
+def test_a_file_that_looks_meant_is_a_fault(main: Path, parts: Path) -> None:
+    """What ends in .yml would otherwise grant nothing, in silence."""
+    part(parts, "a.yml", "a")
+    part(parts, "b.yml", "b")
+
+    assert (
+        f"{main}:2:10: {parts}/a.yml: ends in .yml; name it .yaml",
+        f"{main}:2:10: {parts}/b.yml: ends in .yml; name it .yaml",
+    ) == faults(main)
+
+
+def test_places_and_faults_name_their_own_file(main: Path, parts: Path) -> None:
+    """All faults of all files at once."""
+    write(main, MAIN.format(more=", nice: 5"))
+    write(parts / "a.yaml", "version: 1\ncommands: {a: {summary: x, run: x}}\n")
+    write(parts / "b.yaml", "version: 1\nroles: {r: {allow: [nosuch]}}\n")
+
+    program = "write its absolute path, without '//', '.' and '..' parts"
+
+    assert (
+        f"{parts}/a.yaml:2:33: 'x' is not a program; {program}",
+        f"{parts}/b.yaml:2:21: 'nosuch' matches no command",
+        f"{main}:5:44: unknown key 'nice'",
+    ) == faults(main)
+
+
+def test_a_name_stands_in_one_file(main: Path, parts: Path) -> None:
+    """A command, a role or a principal of another file is not replaced, and not merged."""
+    write(
+        parts / "a.yaml",
+        "version: 1\ncommands: {main: {summary: y, run: /bin/y}}\nroles: {all: {allow: [main]}}\n"
+        "principals: {ann: {roles: [all]}}\n",
+    )
+
+    assert (
+        f"{parts}/a.yaml:2:12: repeated key 'main', first at {main}:5:12",
+        f"{parts}/a.yaml:3:9: repeated key 'all', first at {main}:4:9",
+        f"{parts}/a.yaml:4:14: repeated key 'ann', first at {main}:3:14",
+    ) == faults(main)
+
+
+def test_an_included_file_includes_nothing(main: Path, parts: Path) -> None:
+    """All directories are named in one place."""
+    write(parts / "a.yaml", "version: 1\ninclude: more\n")
+
+    assert (f"{parts}/a.yaml:2:1: unknown key 'include'",) == faults(main)
+
+
+def test_an_absolute_directory_is_taken_as_it_is(main: Path, tmp_path: Path) -> None:
+    """A relative one is seen from the policy's own file, not from where we stand."""
+    other = tmp_path / "elsewhere"
+    other.mkdir(mode=0o700)
+    part(other, "a.yaml", "a")
+    write(main, main.read_text(encoding="utf-8").replace("policy.d", str(other)))
+
+    assert {"main", "a"} == set(load_policy(main).rules)
+
+
+def test_a_missing_directory_is_a_fault(main: Path, parts: Path) -> None:
+    """Silence would take its commands away."""
+    parts.rmdir()
+    (fault,) = faults(main)
+
+    assert fault.startswith(f"{main}:2:10: {parts}: not found; ")
+
+
+def test_a_file_in_place_of_the_directory_is_a_fault(main: Path, parts: Path) -> None:
+    """It is not read as a policy."""
+    parts.rmdir()
+    write(parts, "version: 1\n")
+
+    assert (f"{main}:2:10: {parts}: not a directory; put one in its place",) == faults(main)
+
+
+def test_a_link_in_place_of_the_directory_is_a_fault(main: Path, parts: Path, tmp_path: Path) -> None:
+    """Whoever may change where it leads could change the policy."""
+    parts.rmdir()
+    (tmp_path / "real").mkdir()
+    parts.symlink_to("real")
+    (fault,) = faults(main)
+
+    assert fault.startswith(f"{main}:2:10: {parts}: ")
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
+def test_a_directory_that_others_may_write_to_is_a_fault(main: Path, parts: Path, mode: int) -> None:
+    """They could put a file of theirs into it, sticky or not."""
+    parts.chmod(mode)
+
+    assert (f"{main}:2:10: {parts}: writable by group or others (mode {mode:04o}); chmod go-w it",) == faults(
+        main
+    )
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_a_file_that_others_may_write_to_is_a_fault(main: Path, parts: Path, mode: int) -> None:
+    """Of the directory, and the policy itself."""
+    path = part(parts, "a.yaml", "a")
+    path.chmod(mode)
+
+    assert (f"{main}:2:10: {path}: writable by group or others (mode {mode:04o}); chmod go-w it",) == faults(
+        main
+    )
+    main.chmod(mode)
+    assert (f"{main}: writable by group or others (mode {mode:04o}); chmod go-w it",) == faults(main)
+
+
+@ROOT_ONLY
+def test_what_belongs_to_somebody_else_is_a_fault(main: Path, parts: Path) -> None:
+    """A file, and the directory."""
+    path = part(parts, "a.yaml", "a")
+    os.chown(path, 65533, 0)
+
+    assert [f"{main}:2:10: {path}: owned by uid 65533, not by root or uid 0; chown it"] == list(faults(main))
+    os.chown(parts, 65533, 0)
+    assert [f"{main}:2:10: {parts}: owned by uid 65533, not by root or uid 0; chown it"] == list(faults(main))
+
+
+def test_a_link_in_place_of_a_file_is_a_fault(main: Path, parts: Path, tmp_path: Path) -> None:
+    """Though what it leads to would do."""
+    (parts / "a.yaml").symlink_to(part(tmp_path, "real.yaml", "a"))
+
+    assert (f"{main}:2:10: {parts}/a.yaml: is a symbolic link; name the file itself",) == faults(main)
+
+
+def test_a_pipe_or_directory_in_place_of_a_file_is_a_fault(main: Path, parts: Path) -> None:
+    """And nothing waits for a writer."""
+    os.mkfifo(parts / "a.yaml", 0o600)
+
+    assert (f"{main}:2:10: {parts}/a.yaml: not a regular file; put one in its place",) == faults(main)
+    (parts / "a.yaml").unlink()
+    (parts / "a.yaml").mkdir()
+    assert (f"{main}:2:10: {parts}/a.yaml: not a regular file; put one in its place",) == faults(main)
+
+
+def test_a_file_that_is_no_text_is_a_fault(main: Path, parts: Path) -> None:
+    """It is not read with replacements."""
+    (parts / "a.yaml").write_bytes(b"version: \xff\n")
+    (parts / "a.yaml").chmod(0o600)
+
+    assert (f"{main}:2:10: {parts}/a.yaml: not UTF-8 at byte 9; save it as UTF-8",) == faults(main)
+
+
+def test_a_directory_with_too_many_files_is_a_fault(main: Path, parts: Path) -> None:
+    """A reload takes a bounded time."""
+    for number in range(257):
+        part(parts, f"{number}.yaml", f"c{number}")
+
+    assert (f"{main}:2:10: {parts}: has more than 256 files",) == faults(main)
+
+
+def test_a_missing_policy_says_how_to_get_one(tmp_path: Path) -> None:
+    """The remedy stands in the message."""
+    (fault,) = faults(tmp_path / "policy.yaml")
+
+    assert re.fullmatch(r".*policy\.yaml: not found; .*'rexecd init'", fault)
+
+
+@pytest.mark.parametrize("path", [*sorted(POLICIES.glob("good-*.yaml")), SHIPPED], ids=lambda path: path.stem)
+def test_a_policy_that_is_shown_reads_as_the_same(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one text; rules, roles and grants are equal, whatever files they came from."""
+    monkeypatch.setattr(policyfiles, "SystemAccounts", Machine)
+    copy = Path(shutil.copy(path, tmp_path))
+    if path.with_suffix("").is_dir():
+        shutil.copytree(path.with_suffix(""), tmp_path / path.stem)
+    for each in [tmp_path, *tmp_path.rglob("*")]:
+        each.chmod(0o700 if each.is_dir() else 0o600)
+    before = load_policy(copy)
+    after = load(show_policy(copy), "shown", accounts=Machine())
+
+    assert (before.rules, before.principals) == (after.rules, after.principals)
+    for name, role in before.roles.items():
+        assert (role.allowed, role.denied) == (after.roles[name].allowed, after.roles[name].denied)
+    for name, rule in before.rules.items():
+        assert list(rule.parameters) == list(after.rules[name].parameters)
+        assert (rule.silenced, rule.written) == (after.rules[name].silenced, after.rules[name].written)
