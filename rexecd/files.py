@@ -84,6 +84,30 @@ def check_directory(path: Path) -> None:
         status = path.stat(follow_symlinks=False)
     except OSError as error:
         raise _unopened(path, error, "make it, or see 'rexecd init'") from None
+    _judge_directory(path, status)
+
+
+def list_directory(path: Path) -> list[str]:
+    """Return the names in a directory in which only root and we can change names; raise ConfigError.
+
+    It is judged by the descriptor that is then read; `.` and `..` are not among the names.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _CAREFUL)
+    except NotADirectoryError:
+        raise ConfigError(f"{path}: not a directory; put one in its place") from None
+    except OSError as error:
+        raise _unopened(path, error) from None
+    try:
+        _judge_directory(path, os.fstat(descriptor))
+        return sorted(os.listdir(descriptor))  # noqa: PTH208 - pathlib has no descriptors
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
+
+
+def _judge_directory(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise ConfigError(f"{path}: not a directory; put one in its place")
     if status.st_uid not in (0, os.geteuid()):

@@ -11,7 +11,8 @@ from typing import Final
 from rexecd import yamltext
 from rexecd.accounts import SystemAccounts
 from rexecd.errors import ConfigError
-from rexecd.files import RESTORE, check_directory, read_text
+from rexecd.files import RESTORE, list_directory, read_text
+from rexecd.forms import is_printable
 from rexecd.policy.load import File, Include, Merged, load, read
 from rexecd.policy.model import Policy
 from rexecd.yamlprint import render
@@ -75,16 +76,24 @@ def _read_directory(directory: Path) -> Sequence[File]:
     What an editor or a package manager leaves beside them (`x.yaml~`, `x.yaml.dpkg-old`) is
     not read, nor is what begins with a dot.
     """
-    check_directory(directory)
-    names = sorted(entry.name for entry in directory.iterdir() if not entry.name.startswith("."))
-    nearly = [
+    names = [name for name in list_directory(directory) if not name.startswith(".")]
+    wanted = [name for name in names if name.endswith(_SUFFIX)]
+    faults = [f"{directory}: {name!r} cannot be shown; rename it" for name in names if not is_printable(name)]
+    faults += [
         f"{directory / name}: ends in {_NEARLY}; name it {_SUFFIX}"
         for name in names
-        if name.endswith(_NEARLY)
+        if name.endswith(_NEARLY) and is_printable(name)
     ]
-    wanted = [directory / name for name in names if name.endswith(_SUFFIX)]
     if len(wanted) > _MOST_FILES:
-        nearly.append(f"{directory}: has more than {_MOST_FILES} files")
-    if nearly:
-        raise ConfigError(*nearly)
-    return [File(str(file), read_text(file)) for file in wanted]
+        faults.append(f"{directory}: has more than {_MOST_FILES} files")
+    if faults:
+        raise ConfigError(*faults)
+    found = []
+    for name in wanted:
+        try:
+            found.append(File(str(directory / name), read_text(directory / name)))
+        except ConfigError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise ConfigError(*faults)
+    return found

@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from rexecd.errors import Refused
 from rexecd.forms import Entries, is_printable
+from rexecd.policy.decide import BASE_ENVIRONMENT
 from rexecd.policy.grammar import PatternError
 from rexecd.policy.kinds import (
+    FRACTION,
     HIGHEST,
     LOWEST,
     Choice,
@@ -35,8 +37,8 @@ from rexecd.policy.programs import VARIABLES
 from rexecd.policy.values import networks, variable_complaint
 from rexecd.yamltext import TEXT, Faults, Scalar, Sequence, shown
 
-#: Besides those of `programs.py`, which a policy may set to a text of its own.
-_EVERYWHERE: Final = frozenset({"HOME", "PATH"})
+#: Besides those of `programs.py`: a policy may set these to a text of its own.
+_EVERYWHERE: Final = frozenset({"LESS", "TERMINFO", "TZ"}).union(BASE_ENVIRONMENT)
 _DASH: Final = "add 'leading_dash: allow' if a value may become an option"
 
 
@@ -87,6 +89,11 @@ def _number(entries: Entries, faults: Faults) -> Kind | None:
         faults.add(entries.place("min"), f"negative values begin with '-'; {_DASH}")
     elif least is not None and most is not None and least > most:
         faults.add(entries.node.place, f"no number fits between {least} and {most}")
+    for key, bound in (("min", least), ("max", most)):
+        if bound is not None and bound != round(bound, FRACTION):
+            faults.add(
+                entries.place(key), f"more than {FRACTION} digits behind the point: no caller can send that"
+            )
     return Number(least, most)
 
 

@@ -36,7 +36,9 @@ _LISTED: Final = 300
 #: An integer has one spelling; `int` is never given more digits than 64 bits have.
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,18}")
 #: A number has no exponent, no sign but '-', and few enough digits to be exact.
-_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,9})?")
+FRACTION: Final = 9
+LARGEST: Final = 10**15 - 1
+_NUMBER: Final = re.compile(rf"-?(?:0|[1-9][0-9]{{0,14}})(?:\.[0-9]{{1,{FRACTION}}})?")
 _WORD: Final = re.compile(r"[A-Za-z0-9._@:+-]{1,256}")
 _DURATION: Final = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h|d)")
 _SECONDS: Final = {

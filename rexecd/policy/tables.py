@@ -24,7 +24,7 @@ from rexecd.forms import (
 )
 from rexecd.limits import MAX_JUSTIFICATION, MAX_LINE, MAX_PARAMETERS, MAX_WORDS
 from rexecd.policy.identity import RUN_AS
-from rexecd.policy.kinds import HIGHEST, LOWEST
+from rexecd.policy.kinds import HIGHEST, LARGEST, LOWEST
 from rexecd.policy.model import Justification, Stdin
 from rexecd.policy.parameters import Pass
 from rexecd.policy.places import LAST_PORT
@@ -100,7 +100,7 @@ _DASH: Final = {
 _PLAIN: Final = {**_ONCE, **_SEVERAL}
 _VALUED: Final = {**_PLAIN, **_DASH}
 _WITHIN: Final = {"within": Key(Listed(NETWORK), "Networks it has to lie in; otherwise any.")}
-_EXACT: Final = Decimal(Exact(LOWEST), Exact(HIGHEST))
+_EXACT: Final = Decimal(Exact(-LARGEST), Exact(LARGEST))
 
 
 def _bounds(low: Key, high: Key) -> dict[str, Key]:
