@@ -26,10 +26,9 @@ def policy_text(rules: int, principals: int) -> str:
     """Return a policy in which every rule has parameters, a timeout and limits."""
     lines = ["---", "version: 1", "roles:", "  everything: {allow: ['*']}", "  some: {allow: [service.*]}"]
     lines += ["principals:"]
-    lines += [
-        f"  person{number}: {{roles: [{'some' if number % 2 else 'everything'}], from: [10.0.0.0/8, 127.0.0.0/8]}}"
-        for number in range(principals)
-    ]
+    for number in range(principals):
+        role = "some" if number % 2 else "everything"
+        lines.append(f"  person{number}: {{roles: [{role}], from: [10.0.0.0/8, 127.0.0.0/8]}}")
     lines += ["commands:"]
     for number in range(rules):
         lines += [

@@ -33,7 +33,14 @@ FLOORS: Final[list[set[str]]] = [
     {"policy.template"},
     {"policy.model", "policy.values", "policy.bind", "policy.programs"},
     {"policy.identity", "policy.decide", "policy.lint", "policy.diff"},
-    {"policy.declare", "policy.tables", "policy.listing", "policy.masking", "policy.explain", "policy.examples"},
+    {
+        "policy.declare",
+        "policy.tables",
+        "policy.listing",
+        "policy.masking",
+        "policy.explain",
+        "policy.examples",
+    },
     {"policy.command"},
     {"policy.load"},
     # 2: the machine room

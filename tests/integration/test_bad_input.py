@@ -55,7 +55,7 @@ def test_check_knows_a_state_that_cannot_start(own_daemon: Daemon) -> None:
 
 
 def test_check_of_what_init_makes_is_good(tmp_path: Path) -> None:
-    """The shipped files need no change to start; warnings are only of programs and tokens that are not here."""
+    """The shipped files need no change to start; warnings are of missing programs and tokens only."""
     program = [sys.executable, "-I", "-m", "rexecd"]
     made = subprocess.run([*program, "init", str(tmp_path / "x")], capture_output=True, text=True, check=True)
     config = str(tmp_path / "x" / "rexecd.yaml")
