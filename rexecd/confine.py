@@ -30,14 +30,6 @@ _RETURN: Final = 0x06
 _OFFSET_OF_NUMBER: Final = 0
 _OFFSET_OF_ARCHITECTURE: Final = 4
 
-# openat2(2); its number is the same on every machine, being younger than the common table.
-_OPENAT2: Final = 437
-_AT_FDCWD: Final = -100
-_RESOLVE_NO_MAGICLINKS: Final = 0x02
-_RESOLVE_NO_SYMLINKS: Final = 0x04
-#: Neither a FIFO nor a terminal in a file's place may hold us.
-_CAREFUL: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-
 #: `_LINUX_CAPABILITY_VERSION_3` of capset(2): two triples of effective, permitted, inheritable.
 _CAPABILITY_VERSION: Final = 0x20080522
 _CAPABILITIES: Final = struct.Struct("=6I")
@@ -68,12 +60,6 @@ class _Program(ctypes.Structure):
     """`struct sock_fprog`."""
 
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
-
-
-class _HowToOpen(ctypes.Structure):
-    """`struct open_how`."""
-
-    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
 def deny_exec() -> None:
@@ -114,28 +100,6 @@ def _exec_filter(machine: _Machine) -> bytes:
         (_RETURN, 0, 0, _SECCOMP_RET_ERRNO | errno.EPERM),
     ]
     return b"".join(struct.pack("=HBBI", *row) for row in rows)
-
-
-def open_without_links(path: str) -> int:
-    """Return a descriptor of the file at `path` for reading; a link anywhere in the path is ELOOP.
-
-    It is what lies at `path`, or nothing: the kernel follows no link, however fast it is put
-    there (ATTACKS POL-12). Raise OSError; also where the kernel has no openat2(2) (ENOSYS), since
-    nothing else gives this in one step.
-    """
-    name = os.fsencode(path)
-    if b"\0" in name:
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
-    how = _HowToOpen(_CAREFUL, 0, _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS)
-    descriptor: int = _libc.syscall(
-        ctypes.c_long(_OPENAT2),
-        ctypes.c_int(_AT_FDCWD),
-        ctypes.c_char_p(name),
-        ctypes.byref(how),
-        ctypes.c_size_t(ctypes.sizeof(how)),
-    )
-    _check(descriptor, path)
-    return descriptor
 
 
 def drop_inheritable() -> None:
@@ -189,11 +153,11 @@ def raise_descriptor_limit(needed: int, *, what: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
 
 
-def _check(result: int, *about: str) -> None:
+def _check(result: int) -> None:
     """Raise OSError if a system call has failed."""
     if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), *about)
+        raise OSError(number, os.strerror(number))
 
 
 def _prctl(option: int, value: int) -> None:

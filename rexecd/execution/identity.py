@@ -4,6 +4,9 @@ Rule: root becomes anyone, everyone else stays who they are. Capabilities are no
 CAP_SETUID alone a process could lend its other capabilities to what it starts.
 """
 
+import contextlib
+import errno
+import fcntl
 import os
 import stat
 from typing import Final, NamedTuple
@@ -11,6 +14,10 @@ from typing import Final, NamedTuple
 from rexecd.errors import Code, Refused
 from rexecd.policy.model import Identity
 
+#: A directory on the way: to look at, and to open the next one through.
+_LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Neither a FIFO nor a terminal put in a file's place may hold or lead us.
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 #: The number above is -1 to the kernel, which then leaves the id as it is: root's.
 _HIGHEST: Final = 2**32 - 2
 
@@ -38,21 +45,44 @@ def change(identity: Identity | None) -> Change:
     return Change(identity.uid, identity.gid, _all_groups(identity))
 
 
-def may_read(identity: Identity, path: str, status: os.stat_result) -> bool:
-    """Return whether `identity` could open the file at `path`, an absolute one without links, itself.
+def open_readable(path: str, identity: Identity | None) -> int:
+    """Return a descriptor of the file at `path`, an absolute one, for reading; raise OSError.
 
-    By owner, group and mode alone: what an ACL gives besides is not seen, and what it takes away
-    the kernel sees when the program opens `/dev/fd/N`. Raise OSError.
+    No link is followed, however fast it is put anywhere into the path (ATTACKS POL-12). With an
+    identity every directory on the way and the file have to let it through: what we may read and it
+    may not is not lent to it. Each is judged by the descriptor through which the next one is
+    opened, so that nothing can be exchanged in between. ACLs are not seen.
     """
-    if identity.uid == 0:
-        return True
-    if not _allows(identity, status, bit=stat.S_IROTH):
-        return False
-    while path != "/":
-        path = path.rpartition("/")[0] or "/"
-        if not _allows(identity, os.lstat(path), bit=stat.S_IXOTH):
-            return False
-    return True
+    try:
+        return _walk(path, identity)
+    except ValueError:  # a NUL
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path) from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+
+
+def _walk(path: str, identity: Identity | None) -> int:
+    *directories, name = path.removeprefix("/").split("/")
+    with contextlib.ExitStack() as opened:
+        here = os.open("/", _LOOK)
+        opened.callback(os.close, here)
+        _judge(identity, os.fstat(here), bit=stat.S_IXOTH)
+        for directory in directories:
+            here = os.open(directory, _LOOK, dir_fd=here)
+            opened.callback(os.close, here)
+            _judge(identity, os.fstat(here), bit=stat.S_IXOTH)
+        descriptor = os.open(name or ".", _READ, dir_fd=here)
+        opened.callback(os.close, descriptor)
+        _judge(identity, os.fstat(descriptor), bit=stat.S_IROTH)
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 0)
+
+
+def _judge(identity: Identity | None, status: os.stat_result, *, bit: int) -> None:
+    """Raise OSError for a link, and for what does not let an identity through."""
+    if stat.S_ISLNK(status.st_mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    if identity is not None and identity.uid != 0 and not _allows(identity, status, bit=bit):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _allows(identity: Identity, status: os.stat_result, *, bit: int) -> bool:

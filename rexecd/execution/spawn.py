@@ -14,10 +14,10 @@ import subprocess
 import time
 from typing import Final, NamedTuple
 
-from rexecd.confine import drop_inheritable, open_without_links
+from rexecd.confine import drop_inheritable
 from rexecd.errors import Code, Refused
 from rexecd.execution.contain import Execution
-from rexecd.execution.identity import change, may_read
+from rexecd.execution.identity import change, open_readable
 from rexecd.files import trust_fault
 from rexecd.policy.model import Identity, Invocation, PassedFile, PassedText
 
@@ -78,13 +78,10 @@ class _Ends(NamedTuple):
 
         What we may read and `identity` may not is not lent to it.
         """
-        descriptor = open_without_links(path)
+        descriptor = open_readable(path, identity)
         self.near.callback(os.close, descriptor)
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Refused(Code.NOT_STARTED, _NOT_STARTED, reason=f"{path}: not a regular file")
-        if identity is not None and not may_read(identity, path, status):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         os.set_blocking(descriptor, True)
         return descriptor
 

@@ -148,7 +148,7 @@ class MonitorSession:
         """Decide, record, start, watch; raise TrailError only where nothing was started."""
         policy = self._service.policy
         recorder = self._recorder.bind(request_id=request_id, policy_digest=policy.digest)
-        line = recordable(policy, asked.line)
+        line = recordable(policy, asked.line, allowed=False)
         if asked.justification:
             recorder = recorder.bind(justification=asked.justification)
         self._end_if_revoked(recorder, line=line)
@@ -166,7 +166,7 @@ class MonitorSession:
             recorder = recorder.bind(rule=invocation.rule, rule_place=invocation.place)
             recorder.record(
                 Action.COMMAND_ALLOWED,
-                line=line,
+                line=recordable(policy, asked.line, allowed=True),
                 argv=invocation.recorded_argv(),
                 working_directory=invocation.working_directory,
                 timeout=invocation.timeout,

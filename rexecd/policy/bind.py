@@ -78,7 +78,7 @@ def _named(parameters: Mapping[str, Parameter], words: Sequence[str]) -> tuple[_
             if parameter.is_flag and equals:
                 raise Refused(Code.BAD_ARGUMENT, f"parameter {name!r} takes {parameter.kind.takes}")
             is_whole = equals or parameter.is_flag
-            given.setdefault(name, []).append(value if is_whole else _following(rest, parameter))
+            given.setdefault(name, []).append(value if is_whole else _following(rest, parameter, parameters))
         else:
             positional.append(word)
     return given, positional
@@ -105,9 +105,10 @@ def _declared(parameters: Mapping[str, Parameter], name: str) -> Parameter:
         raise Refused(Code.BAD_ARGUMENT, text, reason="an undeclared parameter") from None
 
 
-def _following(rest: Iterator[str], parameter: Parameter) -> str:
+def _following(rest: Iterator[str], parameter: Parameter, parameters: Mapping[str, Parameter]) -> str:
+    """Return the next word, unless it names a parameter: `--user --password=x` is a user left out."""
     value = next(rest, None)
-    if value is None:
+    if value is None or (value.startswith("--") and value[2:].partition("=")[0] in parameters):
         raise _missing(parameter, "has no value")
     return value
 

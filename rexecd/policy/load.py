@@ -17,6 +17,7 @@ from rexecd.errors import ConfigError
 from rexecd.forms import Entries, Table
 from rexecd.policy.command import build_rule
 from rexecd.policy.identity import Accounts, Nobody
+from rexecd.policy.masking import guard
 from rexecd.policy.model import Policy, Principal, Role, Rule, Term
 from rexecd.policy.tables import PART, POLICY
 from rexecd.policy.values import networks
@@ -56,8 +57,7 @@ def load(
     if policy is None:  # only where a fault was found; kept so that nothing else can follow
         raise RuntimeError("a policy without faults was not read")
     digest = hashlib.sha256("".join(file.text for file in files).encode(errors="replace")).hexdigest()
-    has_secrets = any(rule.has_secret for rule in policy.rules.values())
-    return Policy(policy.principals, policy.rules, policy.roles, digest, has_secrets)
+    return Policy(policy.principals, policy.rules, policy.roles, digest, guard(policy.rules.values()))
 
 
 class Merged(NamedTuple):

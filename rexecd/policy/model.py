@@ -135,6 +135,17 @@ class Principal:
     rules: Mapping[str, Rule]
 
 
+class Guarded(NamedTuple):
+    """What shows that a line may hold a secret."""
+
+    #: Commands that take one.
+    names: frozenset[str]
+    #: Those names and their ends behind a dot, and what is left of each without one letter.
+    near: frozenset[str]
+    #: The parameters that are secrets.
+    parameters: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The whole allowlist. What is not in here is not allowed."""
@@ -144,8 +155,8 @@ class Policy:
     roles: Mapping[str, Role]
     #: SHA-256 of the files it was loaded from, one after the other, in hex.
     digest: str
-    #: Whether some rule takes a secret, so that lines have to be looked at before they are recorded.
-    has_secrets: bool = False
+    #: None: no rule takes a secret, so that lines can be recorded as they are.
+    guarded: Guarded | None = None
 
 
 #: Allows nothing to nobody.

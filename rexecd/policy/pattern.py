@@ -2,7 +2,8 @@
 
 `re` backtracks: one careless pattern and one value stop the process (ATTACKS POL-02, rule 11).
 Here a pattern becomes a Glushkov automaton: one position for each character it can consume,
-all of them followed at once in one integer. Matching takes at most length x positions steps.
+all of them followed at once in one integer. Matching takes at most length x positions / 8 steps,
+and for most patterns one step a character: what follows what is remembered.
 
 What a pattern may hold, and what that means, is in `grammar.py`.
 """
@@ -10,11 +11,14 @@ What a pattern may hold, and what that means, is in `grammar.py`.
 import itertools
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from rexecd.limits import MAX_PATTERN_POSITIONS, MAX_PATTERN_VALUE
 from rexecd.policy.grammar import Either, PatternError, Ranges, Repeat, Sequence, Set, Tree, parse
+
+#: Steps that are kept of one pattern: an ordinary one has no more, a hostile one must not fill the memory.
+_MOST_KNOWN: Final = 2048
 
 
 class _Piece(NamedTuple):
@@ -119,6 +123,9 @@ class Pattern:
     #: Positions by character: from `_starts[i]` on, those in `_masks[i]` take it.
     _starts: tuple[int, ...]
     _masks: tuple[int, ...]
+    #: What follows a state, and a byte of a state, as far as it was needed; both are bounded.
+    _steps: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
+    _parts: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
 
     def is_match(self, value: str) -> bool:
         """Return whether the whole of `value` matches; longer ones than the ceiling never do."""
@@ -131,8 +138,31 @@ class Pattern:
             state = following & self._masks[bisect_right(self._starts, ord(character)) - 1]
             if not state:
                 return False
-            following = _or(self._follow[index] for index in _bits(state))
+            following = self._following(state)
         return bool(state & self._piece.last)
+
+    def _following(self, state: int) -> int:
+        """Return the positions that may come behind those of `state`."""
+        known = self._steps.get(state)
+        if known is not None:
+            return known
+        size = (len(self._follow) + 7) // 8
+        found = 0
+        for index, byte in enumerate(state.to_bytes(size, "little")):
+            if byte:
+                found |= self._part(index << 8 | byte)
+        if len(self._steps) < _MOST_KNOWN:
+            self._steps[state] = found
+        return found
+
+    def _part(self, key: int) -> int:
+        """Return the positions that may come behind one byte of a state: its index and its bits."""
+        known = self._parts.get(key)
+        if known is None:
+            known = _or(self._follow[(key >> 8) * 8 + bit] for bit in _bits(key & 0xFF))
+            if len(self._parts) < _MOST_KNOWN:
+                self._parts[key] = known
+        return known
 
 
 def compile_pattern(text: str) -> Pattern:

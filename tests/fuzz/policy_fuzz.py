@@ -100,7 +100,7 @@ def decide_target() -> Target:
         policy, principal = asked[data[0] % len(asked)]
         line = data[1:].decode(errors="surrogateescape" if data[0] & 128 else "replace")
         request = Request(principal, "c", "r", "10.1.0.1", line, Offer.NONE)
-        recordable(policy, line)
+        recordable(policy, line, allowed=False)
         outcome = explain(policy, request, resolve=posixpath.normpath).outcome
         try:
             made = decide(policy, request, resolve=posixpath.normpath)

@@ -1,15 +1,11 @@
 """What a process denies itself, seen from inside and by the kernel."""
 
-import errno
-import os
 import platform
 import resource
 import signal
 import struct
 import subprocess
 import sys
-import threading
-from pathlib import Path
 
 import pytest
 
@@ -132,76 +128,6 @@ print(resource.getrlimit(resource.RLIMIT_NOFILE) == (65, hard))
 """
 
     assert _run(program) == "True\n"
-
-
-def test_a_file_is_opened_for_reading_and_not_inherited(tmp_path: Path) -> None:
-    """The descriptor is an ordinary one."""
-    (tmp_path / "file").write_text("content")
-    descriptor = confine.open_without_links(str(tmp_path / "file"))
-    inherited, content = os.get_inheritable(descriptor), os.read(descriptor, 99)
-    os.close(descriptor)
-
-    assert (False, b"content") == (inherited, content)
-
-
-@pytest.mark.parametrize(
-    ("below", "number"),
-    [("link", errno.ELOOP), ("between/file", errno.ELOOP), ("gone", errno.ENOENT), ("a\0b", errno.EINVAL)],
-)
-def test_what_is_not_opened_says_which_and_why(below: str, number: int, tmp_path: Path) -> None:
-    """A link at any place of the path is not followed."""
-    (tmp_path / "file").write_text("content")
-    (tmp_path / "link").symlink_to("file")
-    (tmp_path / "between").symlink_to(tmp_path)
-    with pytest.raises(OSError) as caught:
-        confine.open_without_links(f"{tmp_path}/{below}")
-
-    assert (number, f"{tmp_path}/{below}") == (caught.value.errno, caught.value.filename)
-
-
-def test_a_kernel_without_the_call_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail closed: there is no second way that follows links."""
-    monkeypatch.setattr(confine, "_OPENAT2", 0xFFFF)
-    with pytest.raises(OSError) as caught:
-        confine.open_without_links("/etc/passwd")
-
-    assert errno.ENOSYS == caught.value.errno
-
-
-def test_a_link_that_comes_between_is_never_followed(tmp_path: Path) -> None:
-    """10,000 times while a file and a link to a secret change places, and both were met (ATTACKS POL-12)."""
-    (tmp_path / "secret").write_text("secret")
-    (tmp_path / "plain").write_text("plain")
-    name, ready, over = tmp_path / "name", tmp_path / "ready", threading.Event()
-    name.hardlink_to(tmp_path / "plain")
-
-    def swap() -> None:
-        while not over.is_set():
-            ready.symlink_to("secret")
-            ready.replace(name)
-            ready.hardlink_to(tmp_path / "plain")
-            ready.replace(name)
-
-    def attempt() -> bytes | int | None:
-        try:
-            descriptor = confine.open_without_links(str(name))
-        except OSError as error:
-            return error.errno
-        content = os.read(descriptor, 99)
-        os.close(descriptor)
-        return content
-
-    thread = threading.Thread(target=swap)
-    thread.start()
-    try:
-        seen = {attempt() for _ in range(10_000)}
-        while len(seen) < 2:
-            seen.add(attempt())
-    finally:
-        over.set()
-        thread.join()
-
-    assert {b"plain", errno.ELOOP} == seen
 
 
 def test_inheritable_capabilities_are_given_up_and_nothing_else() -> None:

@@ -146,10 +146,10 @@ def test_what_is_no_file_by_now_is_not_passed(odd: str, file: Path) -> None:
 def test_no_descriptor_left_for_a_file_says_busy(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """It is the machine, not the file."""
 
-    def full(path: str) -> int:
+    def full(path: str, _identity: object) -> int:
         raise OSError(number, os.strerror(number), path)
 
-    monkeypatch.setattr(spawning, "open_without_links", full)
+    monkeypatch.setattr(spawning, "open_readable", full)
     with pytest.raises(Refused) as caught:
         spawn(invocation("/bin/cat", "/dev/fd/", passed=(PassedFile(1, "/etc/passwd"),)))
 

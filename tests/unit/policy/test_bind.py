@@ -38,7 +38,7 @@ BOUND: dict[str, tuple[Table, str, dict[str, tuple[str, ...]]]] = {
     "none but a flag": (ANY, "--v", {"v": ("",)}),
     "none behind --": (ANY, "--", {}),
     "flags behind -- are values": (DASHED, "a -- --v -x", {"words": ("a", "--v", "-x")}),
-    "values that look like names": (DASHED, "--words --words --words=-x", {"words": ("--words", "-x")}),
+    "values that look like names": (DASHED, "--words=--words --words -x", {"words": ("--words", "-x")}),
     "-- as a value": (DASHED, "-- -- a", {"words": ("--", "a")}),
     "exactly two": (TWO, "a b", {"files": ("a", "b")}),
     "optional left out": (OPTIONAL, "u", {"unit": ("u",), "lines": ("50",)}),

@@ -93,7 +93,7 @@ def test_every_key_of_a_command_is_read() -> None:
     assert ["10.0.0.0/8", "2001:db8::/32", "127.0.0.1/32"] == list(
         map(str, policy.principals["ann@example.org"].sources)
     )
-    assert policy.has_secrets
+    assert policy.guarded is not None
 
 
 def _keys(form: Any, at: str) -> dict[str, set[str]]:

@@ -198,6 +198,6 @@ def test_every_policy_decides_lists_and_records_every_line(
     explained = explain(policy, request, resolve=resolve)
 
     assert outcome(policy, request) == _comparable(explained.outcome)
-    assert isinstance(recordable(policy, line), str)
+    assert isinstance(recordable(policy, line, allowed=False), str)
     for entry in entries(policy, principal, address):
         assert entry.usage == usage(policy.principals[principal].rules[entry.name])
