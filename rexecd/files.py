@@ -198,6 +198,55 @@ def program_fault(program: str) -> str | None:
     return fault
 
 
+class Resolver:
+    """Turns paths into ones without links and `..`, as realpath(3), with a bound on the work of all calls.
+
+    What does not exist is taken as it is written. Too many links or names, or a directory that cannot be
+    looked into, raise OSError: who makes links must not decide how long a decision takes.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+        self._left = limits.MAX_PATH_NAMES
+
+    def __call__(self, path: str) -> str:
+        """Return an absolute path resolved; raise OSError, ValueError for a NUL."""
+        known = self._known.get(path)
+        if known is None:
+            known = self._known[path] = self._resolve(path)
+        return known
+
+    def _resolve(self, path: str) -> str:
+        here, names, links = "/", _names(path), 0
+        while names:
+            self._left -= 1
+            if self._left < 0 or links > _MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            name = names.pop()
+            if name == "..":
+                here = here.rpartition("/")[0] or "/"
+            elif name != ".":
+                below = f"{here.rstrip('/')}/{name}"
+                target = _link_at(below)
+                if target is None:
+                    here = below
+                else:
+                    links += 1
+                    names += _names(target)
+                    here = "/" if target.startswith("/") else here
+        return here
+
+
+def _link_at(path: str) -> str | None:
+    """Return where the link at `path` leads; None for what is no link, or not there. Raise OSError."""
+    try:
+        return os.readlink(path)  # noqa: PTH115 - a Path would cost more than the look itself
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable; raise OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

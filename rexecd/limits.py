@@ -67,6 +67,10 @@ MAX_RECORD: Final = 16 * 1024
 #: a million a second or so, and a forged number must not keep it for ever.
 MAX_SKIPPED_RECORDS: Final = 200_000_000
 
+#: Most names that are looked up to resolve all paths of one request: links can be made to
+#: lead through thousands. A thousand ordinary paths have fewer.
+MAX_PATH_NAMES: Final = 20_000
+
 #: Longest value a pattern is matched against, and most positions a pattern may have:
 #: matching takes time in the product of both.
 MAX_PATTERN_VALUE: Final = 1024

@@ -8,7 +8,6 @@ Rule 2: what is not there is not made.
 import argparse
 import enum
 import json
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Final, NamedTuple, TypeVar
 from rexecd.audit.trail import load_chain
 from rexecd.cli import say
 from rexecd.errors import ConfigError, RexecError
-from rexecd.files import check_directory, program_fault, read_file
+from rexecd.files import Resolver, check_directory, program_fault, read_file
 from rexecd.identity.certificates import expires, pin
 from rexecd.identity.store import Store
 from rexecd.policy.examples import run_examples
@@ -140,7 +139,7 @@ def _check_policy(path: Path, tokens: Path | None, report: _Report) -> None:
     read = report.attempt(lambda: read_policy(path)) if policy is not None else None
     if policy is None or read is None:
         return
-    count, failures = run_examples(policy, resolve=os.path.realpath)
+    count, failures = run_examples(policy, resolve=Resolver())
     for failure in failures:
         report.add_error(failure.place, failure.message)
     if not failures:

@@ -5,7 +5,6 @@ Rule: nothing of a line is repeated but what the decision itself says: it may ho
 
 import argparse
 import json
-import os
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Final
 
 from rexecd.cli import say
 from rexecd.errors import ConfigError, Refused
+from rexecd.files import Resolver
 from rexecd.policy import diff as differences
 from rexecd.policy.decide import Request, admits, granted_by, is_from, split
 from rexecd.policy.explain import Explanation
@@ -53,7 +53,7 @@ def explain(arguments: argparse.Namespace) -> int:
         offer=Offer.ESSENTIAL if arguments.stdin else Offer.OPTIONAL,
         justification=arguments.reason,
     )
-    explanation = explained(policy, request, resolve=os.path.realpath)
+    explanation = explained(policy, request, resolve=Resolver())
     rule = _rule_of(policy, line)
     if arguments.json:
         say.out(json.dumps(_explanation_object(explanation, rule), indent=2))

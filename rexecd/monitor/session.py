@@ -6,7 +6,6 @@ Rule 3: identity is what this thread found out itself, once; the gateway never s
 """
 
 import contextlib
-import os
 import secrets
 import select
 import threading
@@ -17,6 +16,7 @@ from rexecd.audit.trail import Recorder
 from rexecd.errors import Code, Refused, RemoteProtocolError, TrailError, Unavailable
 from rexecd.execution.contain import Execution, Outcome
 from rexecd.execution.spawn import Streams, spawn
+from rexecd.files import Resolver
 from rexecd.identity.tokens import TokenRecord
 from rexecd.monitor.service import Service
 from rexecd.policy.decide import Request, decide
@@ -162,7 +162,7 @@ class MonitorSession:
             justification=asked.justification,
         )
         try:
-            invocation = decide(policy, request, resolve=os.path.realpath)
+            invocation = decide(policy, request, resolve=Resolver())
             recorder = recorder.bind(rule=invocation.rule, rule_place=invocation.place)
             recorder.record(
                 Action.COMMAND_ALLOWED,

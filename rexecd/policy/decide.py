@@ -78,7 +78,7 @@ class Request(NamedTuple):
 def decide(policy: Policy, request: Request, *, resolve: Resolve, trace: Trace = UNHEARD) -> Invocation:
     """Return the permission to run what was asked for; raise Refused.
 
-    `resolve` turns a path into one without links and `..`: `os.path.realpath`.
+    `resolve` turns a path into one without links and `..`: `files.Resolver`, a new one each time.
     """
     trace.begin("line")
     words = split(request.line)

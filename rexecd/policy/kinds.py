@@ -20,7 +20,7 @@ from rexecd.forms import is_printable
 from rexecd.limits import MAX_PATTERN_VALUE
 from rexecd.policy.pattern import Pattern
 
-#: Turn a path into one without links and `..`: `os.path.realpath`, handed in.
+#: Turn a path into one without links and `..`: `files.Resolver`, handed in.
 Resolve = Callable[[str], str]
 #: A piece of JSON Schema (2020-12).
 Schema = Mapping[str, object]

@@ -74,23 +74,31 @@ class Path:
         if not value.startswith("/") or not is_printable(value) or len(value.encode()) > _PATH:
             raise Unfit("not an absolute path of printable characters")
         try:
+            roots = [resolve(root) for root in self.roots]
+            # As it is written it has to stay below a root: what lies elsewhere is not even looked at,
+            # or the answer would tell where its links lead.
+            if not any(_stays_below(value, root) for root in (*self.roots, *roots)):
+                raise Unfit("not below an allowed directory")
             path = resolve(value)
-            # At a loop of links realpath(3) of Python before 3.13 gives up and takes the rest as it is
-            # spelled: only what resolves to itself has been resolved.
-            if resolve(path) != path:
-                raise Unfit("cannot be resolved")
-            allowed = any(_is_below(path, resolve(root)) for root in self.roots)
-        except (OSError, ValueError):
-            raise Unfit("cannot be resolved") from None
-        if not allowed or not is_printable(path):
+        except (OSError, ValueError) as error:
+            raise error if isinstance(error, Unfit) else Unfit("cannot be resolved") from None
+        if not any(_stays_below(path, root) for root in roots) or not is_printable(path):
             raise Unfit("not below an allowed directory")
         return path
 
 
-def _is_below(path: str, root: str) -> bool:
-    """Return whether `path` is `root` or in it, part by part: `/srv-evil` is not in `/srv`."""
-    parts, outer = path.split("/"), root.rstrip("/").split("/")
-    return path.startswith("/") and parts[: len(outer)] == outer
+def _stays_below(path: str, root: str) -> bool:
+    """Return whether a path is `root` or in it, part by part, and no `..` in it ever leads out again."""
+    outer = [part for part in root.split("/") if part]
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not path.startswith("/") or parts[: len(outer)] != outer:
+        return False
+    depth = 0
+    for part in parts[len(outer) :]:
+        depth += -1 if part == ".." else 1
+        if depth < 0:
+            return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -380,3 +380,61 @@ def _found(look: Callable[[str], os.stat_result], path: str) -> int:
         return look(path).st_ino
     except OSError as error:
         return -(error.errno or 0)
+
+
+def test_a_path_is_resolved_as_the_kernel_would(tmp_path: Path) -> None:
+    """Links of every kind, `..` behind them, and what does not exist."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    links = {"to": "a/b", "up": "to/..", "abs": str(tmp_path / "a"), "odd": "./a//b/.", "lost": "gone/x"}
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    for path in ("", "a/b", "to", "to/..", "up/b", "abs/b/../c", "odd/x", "lost/y", "gone/../a", "file/x"):
+        whole = f"{tmp_path}/{path}"
+
+        assert os.path.realpath(whole) == files.Resolver()(whole)
+    assert "/" == files.Resolver()("/../..")
+
+
+@pytest.mark.parametrize("count", [41, 3000])
+def test_too_many_links_are_an_error(tmp_path: Path, count: int) -> None:
+    """A chain, however long, costs no more than the kernel would give it."""
+    for number in range(count):
+        (tmp_path / str(number)).symlink_to(str(number + 1))
+    with pytest.raises(OSError, match="Too many levels"):
+        files.Resolver()(f"{tmp_path}/0")
+
+    assert f"{tmp_path}/{count}" == files.Resolver()(f"{tmp_path}/{count - 40}")
+
+
+def test_links_through_thousands_of_names_use_up_what_a_request_has(tmp_path: Path) -> None:
+    """The bound is on all paths of one request together."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "0").symlink_to("a/../" * 800 + "a")
+    resolver = files.Resolver()
+    with pytest.raises(OSError, match="Too many levels"):
+        for number in range(100):
+            resolver(f"{tmp_path}/0/{number}")
+
+    assert f"{tmp_path}/a/x" == files.Resolver()(f"{tmp_path}/0/x")
+
+
+def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
+    """It leads nowhere."""
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    with pytest.raises(OSError, match="Too many levels"):
+        files.Resolver()(f"{tmp_path}/one/x")
+
+
+def test_a_directory_that_cannot_be_listed_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line for the operator, whoever the daemon runs as."""
+
+    def refuse(_: int) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(ConfigError, match="cannot be read: Permission denied"):
+        files.list_directory(tmp_path)

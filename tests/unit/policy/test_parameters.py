@@ -65,7 +65,7 @@ FITS: list[tuple[Kind, list[str]]] = [
     (Word(), ["a", "a.b_c@d:e+f-0", "x" * 256]),
     (pattern("[a-z]+|"), ["abc"]),
     (ANY, ["é", "a b"]),
-    (Path(("/srv",)), ["/srv", "/srv/www", "/srv/a b", "/srv/inside", "/srv//x/./y", "/data/../srv/x"]),
+    (Path(("/srv",)), ["/srv", "/srv/www", "/srv/a b", "/srv/inside", "/srv//x/./y", "/srv/a/../x"]),
     (Path(("/data",)), ["/data", "/data/x", "/mnt/data/x"]),
     (Path(("/",)), ["/", "/etc/passwd"]),
     (Text(5), ["", "a b", "$(x)", "é;|&"]),
@@ -99,7 +99,12 @@ UNFIT: list[tuple[Kind, list[str]]] = [
     (ANY, ["", "a\nb", "a\tb", "\u200e", "\u2028", "\ud800"]),
     (
         Path(("/srv",)),
-        ["", "srv", ".", "/", "/etc", "/srv-evil", "/srv/../etc", "/srv/out", "/srv/out/passwd", "//srv/x"],
+        ["", "srv", ".", "/", "/etc", "/srv-evil", "/srv/../etc", "/srv/out", "/srv/out/passwd"],
+    ),
+    # As they are written they lead out of the root, whatever lies there.
+    (
+        Path(("/srv",)),
+        ["/data/../srv/x", "/srv/../srv/x", "/srv/a/../../srv/x", "/proc/1/root/srv/x", "/etc/srv"],
     ),
     (Path(("/srv",)), ["/srv/\n", "/srv/\0", "/srv/\ud800", "/srv/" + "x" * 4092]),
     (Text(5), ["123456", "a\nb", "\x1b[m", "\u202e", "\0", "\r"]),

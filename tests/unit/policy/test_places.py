@@ -167,7 +167,28 @@ def test_a_path_that_resolves_to_no_clean_path_is_refused(resolved: str) -> None
         make(Path(("/srv", "/"))).check("/srv/x", lambda path: resolved if path == "/srv/x" else path)
 
 
-def test_a_loop_of_links_is_refused() -> None:
-    """What resolves to something that resolves further has not been resolved."""
+def test_what_lies_elsewhere_is_not_even_looked_at() -> None:
+    """Or the answer would say which links and processes there are (ATTACKS POL-15)."""
+    looked: list[str] = []
+
+    def resolve(path: str) -> str:
+        looked.append(path)
+        return "/srv/x"
+
+    for value in ("/proc/self/cwd", "/etc/localtime", "/srv/../etc/x/../../srv/y", "/srv/../srv/y"):
+        with pytest.raises(Refused):
+            make(Path(("/srv",))).check(value, resolve)
+
+    assert {"/srv"} == set(looked)
+
+
+def test_a_path_that_cannot_be_resolved_is_refused() -> None:
+    """Too many links, a directory that cannot be looked into: no is the answer."""
+
+    def resolve(path: str) -> str:
+        if path != "/srv":
+            raise OSError(40, "Too many levels of symbolic links", path)
+        return path
+
     with pytest.raises(Refused, match="cannot be resolved"):
-        make(Path(("/srv",))).check("/srv/a", {"/srv/a": "/srv/b", "/srv/b": "/srv/a"}.__getitem__)
+        make(Path(("/srv",))).check("/srv/a", resolve)
