@@ -27,7 +27,7 @@ def render(node: Node, depth: int = 0) -> str:
         case Sequence():
             return "[]"
         case Scalar(text=text, plain=plain):
-            return text if plain and "\n" not in text else quote(text)
+            return text if plain and text.isascii() and text.isprintable() else quote(text)
         case Broken():
             raise ValueError("a node with a fault cannot be printed")
 

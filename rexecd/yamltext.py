@@ -11,6 +11,7 @@ Rule 3: faults are collected; a reader that finds one adds it and returns None, 
 import contextlib
 import difflib
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Mapping as Map
 from dataclasses import dataclass
@@ -109,6 +110,11 @@ _END: Final = re.compile(r"\.\.\.(?:[ \t]+#.*|\s*)")
 _CUT: Final = "the file begins with '---' and has no '...' at its end: it may have been cut short"
 
 
+#: More names than these are not all compared, but only so many on either side.
+_MANY: Final = 64
+_NEAR: Final = 8
+
+
 def shown(text: str) -> str:
     """Return `text` quoted for a message, cut when it is long."""
     return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
@@ -116,8 +122,21 @@ def shown(text: str) -> str:
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return ` (did you mean 'command'?)` for the closest of `known`, or an empty text."""
-    close = difflib.get_close_matches(word[:_SHOWN], list(known), n=1)
+    word = word[:_SHOWN]
+    close = difflib.get_close_matches(word, _near(word, list(known)), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _near(word: str, known: list[str]) -> Collection[str]:
+    """Return those of many names that begin or end most like `word`: comparing takes its time."""
+    if len(known) <= _MANY:
+        return known
+    near: set[str] = set()
+    for key in (str, lambda name: name[::-1]):
+        ordered = sorted(known, key=key)
+        at = bisect_left(ordered, key(word), key=key)
+        near.update(ordered[max(0, at - _NEAR) : at + _NEAR])
+    return near
 
 
 def parse(text: str, source: str, faults: Faults) -> Node:

@@ -64,7 +64,7 @@ class AdminSession:
         try:
             return seam.Answer(good=True, body=json.dumps(self._do(message)))
         except (ConfigError, TrailError, Unavailable) as error:
-            whole = str(error).encode()
+            whole = str(error).encode(errors="backslashreplace")
             return seam.Answer(good=False, body=whole[: seam.MAX_ANSWER].decode(errors="ignore"))
 
     def _do(self, message: seam.Message) -> dict[str, object]:

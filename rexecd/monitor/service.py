@@ -72,6 +72,7 @@ class Service:
         self._store = store
         self._tokens = store.records()
         self._changing = threading.Lock()
+        self._reloading = threading.Lock()
         self.sessions = Count()
         self.commands = Count()
 
@@ -104,19 +105,33 @@ class Service:
         """Read the policy again and put it in force; raise ConfigError and keep the old one.
 
         Either way it is recorded; raise TrailError, with the old one in force, if it cannot be.
+        Tokens can be made and revoked while a large policy is read.
         """
-        with self._changing:
+        with self._reloading:
             try:
-                policy = load_feasible(self.settings)
+                policy = self._load_again()
             except ConfigError as error:
-                self._policy_error = error.faults[0]
-                self.recorder.record(Action.POLICY_REJECTED, reason=error.faults[0], count=len(error.faults))
+                with self._changing:
+                    self._policy_error = error.faults[0]
+                    self.recorder.record(
+                        Action.POLICY_REJECTED, reason=error.faults[0], count=len(error.faults)
+                    )
                 raise
-            self.trail.recorder(policy_digest=policy.digest).record(Action.POLICY_LOADED)
-            self._policy = policy
-            self._policy_loaded = self.clock.now()
-            self._policy_error = None
+            with self._changing:
+                self.trail.recorder(policy_digest=policy.digest).record(Action.POLICY_LOADED)
+                self._policy = policy
+                self._policy_loaded = self.clock.now()
+                self._policy_error = None
             return policy
+
+    def _load_again(self) -> Policy:
+        try:
+            return load_feasible(self.settings)
+        except ConfigError:
+            raise
+        except Exception as error:  # a fault of ours must not end the service, nor let a policy in
+            what = f"cannot be read: internal error: {type(error).__name__}"
+            raise ConfigError(f"{self.settings.policy}: {what}") from error
 
     def add_token(self, record: TokenRecord) -> None:
         """Record and store a new token; raise TrailError or Unavailable with nothing changed."""

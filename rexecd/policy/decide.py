@@ -8,6 +8,7 @@ Rule 5: every check says what it found to a `Trace`; `explain` listens, the moni
 """
 
 import shlex
+import unicodedata
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -46,6 +47,8 @@ BASE_ENVIRONMENT: Final = MappingProxyType(
     }
 )
 
+#: Hangul fillers, and the blank pattern of Braille.
+_FILLERS: Final = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 _NO_SUCH_COMMAND: Final = "no such command, or not for you: see --list"
 _UNSPLIT: Final = {
     "No closing quotation": "a quote is not closed",
@@ -88,7 +91,7 @@ def decide(policy: Policy, request: Request, *, resolve: Resolve, trace: Trace =
     values = bind(rule.parameters, words[1:], resolve=resolve, trace=trace)
     trace.begin("arguments")
     filled = rule.template.fill(rule.parameters, values)
-    trace.passed(lambda: f"{len(filled.argv)}, none of them an option that is not in the rule")
+    trace.passed(lambda: f"{len(filled.argv)}, the program among them")
     trace.begin("input")
     takes_input = _takes_input(rule, request.offer)
     trace.passed(lambda: "read" if takes_input else "none")
@@ -149,7 +152,7 @@ def _permitted(policy: Policy, request: Request, name: str, trace: Trace) -> Rul
     trace.passed(lambda: f"{principal.name} ({principal.place})")
     trace.begin("principal's address")
     if not is_from(request.address, principal.sources):
-        raise _not_permitted("the principal may not come from this address")
+        raise _not_permitted(f"the principal may not come from this address, {_only(principal.sources)}")
     trace.passed(lambda: _where(request.address, principal.sources))
     trace.begin("command")
     rule = principal.rules.get(name)
@@ -158,13 +161,17 @@ def _permitted(policy: Policy, request: Request, name: str, trace: Trace) -> Rul
     trace.passed(lambda: f"{name} ({rule.place}), allowed by {granted_by(policy, principal, name)}")
     trace.begin("command's address")
     if not is_from(request.address, rule.sources):
-        raise _not_permitted("the command may not be run from this address")
+        raise _not_permitted(f"the command may not be run from this address, {_only(rule.sources)}")
     trace.passed(lambda: _where(request.address, rule.sources))
     return rule
 
 
 def _not_permitted(reason: str) -> Refused:
     return Refused(Code.NOT_PERMITTED, _NO_SUCH_COMMAND, reason=reason)
+
+
+def _only(sources: tuple[Network, ...]) -> str:
+    return f"only from {', '.join(map(str, sources))}"
 
 
 def _where(address: str, sources: tuple[Network, ...]) -> str:
@@ -188,9 +195,14 @@ def _check_justification(rule: Rule, request: Request, trace: Trace) -> None:
     if len(text.encode(errors="replace")) > MAX_JUSTIFICATION or not is_printable(text):
         what = f"a reason has at most {MAX_JUSTIFICATION} bytes and no control characters"
         raise Refused(Code.BAD_LINE, what)
-    if rule.justification is Justification.REQUIRED and not text.strip():
+    if rule.justification is Justification.REQUIRED and not any(map(_is_visible, text)):
         raise Refused(Code.JUSTIFICATION_REQUIRED, "this command needs a reason why it is run")
     trace.passed(lambda: "given" if text else "not required")
+
+
+def _is_visible(character: str) -> bool:
+    """Return whether a character shows something: fillers are letters to Unicode, and show nothing."""
+    return unicodedata.category(character)[0] in "LNPS" and character not in _FILLERS
 
 
 def _takes_input(rule: Rule, offer: Offer) -> bool:

@@ -33,7 +33,7 @@ from rexecd.policy.kinds import (
 from rexecd.policy.parameters import Parameter, Pass, Repeat
 from rexecd.policy.pattern import compile_pattern
 from rexecd.policy.places import LAST_PORT, HostAddress, Hostname, HostNetwork, Path, port
-from rexecd.policy.programs import VARIABLES
+from rexecd.policy.programs import PREFIXES, VARIABLES
 from rexecd.policy.values import networks, variable_complaint
 from rexecd.yamltext import TEXT, Faults, Scalar, Sequence, shown
 
@@ -231,7 +231,7 @@ def _variable(entries: Entries, passed: Pass, faults: Faults) -> str:
 
 
 def _is_obeyed(variable: str) -> str | None:
-    is_obeyed = variable in VARIABLES or variable in _EVERYWHERE
+    is_obeyed = variable in VARIABLES or variable in _EVERYWHERE or variable.startswith(PREFIXES)
     return f"a caller's value cannot become {variable!r}: programs obey it" if is_obeyed else None
 
 

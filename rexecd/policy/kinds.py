@@ -179,7 +179,7 @@ class Word:
 
     def check(self, value: str, resolve: Resolve) -> str:  # noqa: ARG002
         """Return the word; raise Unfit."""
-        if not _WORD.fullmatch(value):
+        if not _WORD.fullmatch(value) or value in (".", ".."):  # inside a path they lead elsewhere
             raise Unfit("empty, too long, or with a character no word has")
         return value
 

@@ -65,6 +65,7 @@ REASONS = {
     "é" * (MAX_JUSTIFICATION // 2): None,
     "": Code.JUSTIFICATION_REQUIRED,
     "   ": Code.JUSTIFICATION_REQUIRED,
+    "\u3164\u2800": Code.JUSTIFICATION_REQUIRED,
     "x" * (MAX_JUSTIFICATION + 1): Code.BAD_LINE,
     "é" * (MAX_JUSTIFICATION // 2 + 1): Code.BAD_LINE,
     "a\nb": Code.BAD_LINE,

@@ -1,0 +1,78 @@
+"""Reading the policy again: whole or not at all, and nobody waits for it."""
+
+import secrets
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rexecd.audit.search import read
+from rexecd.cli.init import lay_out
+from rexecd.cli.monitor import opened_service
+from rexecd.errors import ConfigError
+from rexecd.identity.tokens import TokenRecord, mint
+from rexecd.monitor import service as monitor
+from rexecd.monitor.service import Service
+from rexecd.policy.model import Policy
+from rexecd.settings import Settings, load_settings
+
+POLICY = "version: 1\ncommands: {x: {summary: x, run: /bin/true}}\n"
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """Give a service without a gateway."""
+    made = lay_out(tmp_path, ["localhost"], settings="version: 1\n", policy=POLICY)
+    with opened_service(load_settings(made.config)) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), RecursionError(), MemoryError()])
+def test_whatever_goes_wrong_the_old_policy_stays(
+    service: Service, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A fault nobody foresaw is a rejected policy, told to all three."""
+
+    def fail(_: Settings) -> Policy:
+        raise error
+
+    before = service.policy
+    monkeypatch.setattr(monitor, "load_feasible", fail)
+    with pytest.raises(ConfigError, match="internal error"):
+        service.reload()
+    last = list(read([service.settings.audit]))[-1]
+
+    assert before is service.policy
+    assert "internal error" in str(service.status()["policy_error"])
+    assert ("policy-rejected", 1) == (last["event"]["action"], last["rexec"]["count"])
+
+
+def test_tokens_can_be_revoked_while_a_policy_is_read(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that takes: a leaked token cannot wait."""
+    minted = mint(secrets.token_bytes)
+    service.add_token(
+        TokenRecord(minted.token_id, minted.digest, "x", created=service.clock.now(), revoked=None)
+    )
+    reading, over = threading.Event(), threading.Event()
+    load = monitor.load_feasible
+
+    def slowly(settings: Settings) -> Policy:
+        reading.set()
+        over.wait(20)
+        return load(settings)
+
+    monkeypatch.setattr(monitor, "load_feasible", slowly)
+    thread = threading.Thread(target=service.reload)
+    thread.start()
+    assert reading.wait(20)
+    revoked = service.revoke_token(minted.token_id)
+    is_reading = thread.is_alive()
+    over.set()
+    thread.join()
+
+    assert is_reading
+    assert minted.token_id == revoked.token_id
+    assert not service.is_valid(minted.token_id)
