@@ -119,6 +119,8 @@ _SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "connection": ("rexec", "connection_id"),
     "request": ("rexec", "request_id"),
     "from": ("source", "ip"),
+    "as": ("process", "user", "name"),
+    "because": ("rexec", "justification"),
     "exit": ("process", "exit_code"),
     "signal": ("rexec", "signal"),
     "duration": ("event", "duration"),

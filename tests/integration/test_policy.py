@@ -172,6 +172,7 @@ def test_a_reason_is_asked_for_and_recorded(daemon: Daemon) -> None:
     assert "--reason TEXT" in without.stderr
     assert 0 == given.returncode
     assert ["ticket 4711: the disk"] == [each["rexec"]["justification"] for each in record]
+    assert "because='ticket 4711: the disk'" in daemon.rexecd("audit", "show").stdout
 
 
 def test_a_reason_cannot_forge_what_people_read(daemon: Daemon) -> None:
