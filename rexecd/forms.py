@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Collection, Iterator
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, field
+from decimal import Decimal as Exact
 from typing import Any, Final, NamedTuple, Protocol
 
 from rexecd import yamltext
@@ -32,6 +33,8 @@ from rexecd.scalars import value_of as value_of
 from rexecd.yamltext import Faults, Keys, Mapping, Node, Place, Scalar, Sequence, shown
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+#: Characters of a value that stand in a hint.
+_HINTED: Final = 64
 
 
 class Form(Protocol):
@@ -115,12 +118,23 @@ class Listed:
 
     def read(self, node: Node, faults: Faults) -> tuple[Any, ...] | None:
         """Return the values in their order."""
-        items = yamltext.sequence(node, faults)
+        items = node.items if isinstance(node, Sequence) else ()
+        if not isinstance(node, Sequence):
+            yamltext.expected(node, "a list", faults, hint=self._hint(node))
         values = [self.item.read(item, faults) for item in items]
         good = isinstance(node, Sequence) and self._is_long_enough(node, faults)
         if self.unique and _has_repeated(items, values, faults):
             good = False
         return tuple(values) if good and None not in values else None
+
+    def _hint(self, node: Node) -> str:
+        """Return how a list of what stands here is written, if it would do as an item."""
+        if not isinstance(node, Scalar) or len(node.text) > _HINTED or self.item.read(node, Faults()) is None:
+            return ""
+        match yamltext.parse(f"[{node.text}]", "list", Faults()):
+            case Sequence(items=(Scalar(text=node.text, kind=node.kind),)) if node.plain:
+                return f"; write [{node.text}]"
+        return f"; write [{quote(node.text)}]"
 
     def _is_long_enough(self, node: Sequence, faults: Faults) -> bool:
         if len(node.items) < self.least:
@@ -237,6 +251,8 @@ class Variant:
     tables: Map[str, Table]
     #: Words of a later version.
     later: frozenset[str] = field(default=frozenset(), kw_only=True)
+    #: What stands behind the message for words that people write instead.
+    hints: Map[str, str] = field(default_factory=dict, kw_only=True)
     words: str = field(default="a mapping", kw_only=True)
 
     def read(self, node: Node, faults: Faults) -> tuple[str, Entries] | None:
@@ -250,7 +266,7 @@ class Variant:
         if isinstance(chosen, Scalar) and chosen.text in self.later:
             faults.add(chosen.place, f"{self.by} {chosen.text!r} is not supported by this version")
             return None
-        word = yamltext.choice(chosen, faults, options=self.tables)
+        word = Choice(self.tables, hints=self.hints).read(chosen, faults)
         entries = None if word is None else self._whole(word).read(node, faults)
         return None if word is None or entries is None else (word, entries)
 
@@ -319,7 +335,7 @@ def written(form: Form, value: Any) -> str:  # noqa: ANN401 - each form has its 
         case Flag():
             return "true" if value else "false"
         case Integer() | Decimal():
-            return str(value)
+            return f"{Exact(value):f}"  # never an exponent
         case Listed(item=item):
             return f"[{', '.join(written(item, each) for each in value)}]"
     return quote(str(value))

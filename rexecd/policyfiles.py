@@ -2,72 +2,100 @@
 
 Rule: every file and the directory of included ones is judged by its descriptor, before anything
 in it counts (`files.py`).
+Whatever is wrong with a file, or with reading it, is a ConfigError.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from rexecd import yamltext
 from rexecd.accounts import SystemAccounts
-from rexecd.errors import ConfigError
+from rexecd.errors import ConfigError, Fault
+from rexecd.execution.identity import can_become
 from rexecd.files import RESTORE, list_directory, read_text
 from rexecd.forms import is_printable
-from rexecd.policy.load import File, Include, Merged, load, read
+from rexecd.policy.load import File, load
 from rexecd.policy.model import Policy
 from rexecd.yamlprint import render
-from rexecd.yamltext import Faults, Mapping, Scalar
+from rexecd.yamltext import Faults, Mapping, Node, Place, Scalar
 
 #: More files are a mistake, or an attack on the time a reload takes.
 _MOST_FILES: Final = 256
 _SUFFIX: Final = ".yaml"
 _NEARLY: Final = ".yml"
+_SECTIONS: Final = ("principals", "roles", "commands")
+#: Where names of descriptors are: standard input, and what a shell puts for `<(...)`.
+_DESCRIPTORS: Final = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
+
+
+class Loaded(NamedTuple):
+    """A policy, and the files it was made from: its own and then those it includes, in order."""
+
+    policy: Policy
+    files: tuple[File, ...]
 
 
 def load_policy(path: Path) -> Policy:
     """Return the policy at `path` and what it includes; raise ConfigError with every fault."""
-    return load(read_text(path, hint=RESTORE), str(path), include=_includer(path), accounts=SystemAccounts())
+    return load_files(path).policy
 
 
-def read_policy(path: Path) -> tuple[Merged | None, Sequence[File]]:
-    """Return what stands in a policy's files, merged, and the files; raise ConfigError."""
-    faults = Faults()
-    merged, found = read(File(str(path), read_text(path, hint=RESTORE)), _includer(path), faults)
-    faults.check()
-    return merged, found
+def load_files(path: Path) -> Loaded:
+    """Return the policy at `path` and every file of it; raise ConfigError with every fault."""
+    if str(path).startswith(_DESCRIPTORS):
+        what = "a policy is read from a file, with its directory and what it includes, not from a pipe"
+        raise ConfigError(f"{path}: {what}; write it to a file in a directory of its own")
+    files: list[File] = []
+
+    def include(directory: str) -> Sequence[File]:
+        found = _read_directory(path.parent / directory)
+        files.extend(found)
+        return found
+
+    try:
+        files.append(File(str(path), read_text(path, hint=RESTORE)))
+        policy = load(files[0].text, str(path), include=include, accounts=SystemAccounts())
+    except OSError as error:
+        raise ConfigError(f"{error.filename or path}: cannot be read: {error.strerror or error}") from None
+    return Loaded(policy, tuple(files))
+
+
+def check_identities(policy: Policy) -> None:
+    """Raise ConfigError with every rule that this process could not run as what the rule says."""
+    wrong = [
+        (rule.place, f"to run {rule.name!r} as {rule.identity} the monitor has to be root")
+        for rule in policy.rules.values()
+        if rule.identity is not None and not can_become(rule.identity)
+    ]
+    if wrong:
+        found = tuple(Fault(place, message) for place, message in wrong)
+        raise ConfigError(*(f"{place}: {message}" for place, message in wrong), found=found)
 
 
 def show_policy(path: Path) -> str:
     """Return the policy at `path` with what it includes as one YAML text; raise ConfigError.
 
-    Read again it is the same policy, but for places and the digest.
+    Everything is as it was written. Read again it is the same policy, but for places and the digest.
     """
-    load_policy(path)
-    merged, found = read_policy(path)
-    if merged is None:  # it was read a moment ago
-        raise ConfigError(f"{path}: changed while it was read; try again")
-    sections = {
-        name: {key: entries.node for key, entries in section.items()} for name, section in merged.read.items()
-    }
+    files = load_files(path).files
+    place = Place(str(path), 1, 1)
+    sections: dict[str, dict[str, Node]] = {name: {} for name in _SECTIONS}
+    faults = Faults()  # there are none: it was loaded
+    for file in files:
+        top = yamltext.mapping(yamltext.parse(file.text, file.source, faults), faults)
+        for name in sections.keys() & top.entries.keys():
+            sections[name].update(yamltext.mapping(top.entries[name], faults).entries)
     whole = Mapping(
         {
-            "version": Scalar("1", yamltext.TEXT, plain=True, place=merged.commands),
-            **{name: Mapping(nodes, {}, merged.commands) for name, nodes in sections.items() if nodes},
+            "version": Scalar("1", yamltext.TEXT, plain=True, place=place),
+            **{name: Mapping(nodes, {}, place) for name, nodes in sections.items() if nodes},
         },
         {},
-        merged.commands,
+        place,
     )
-    files = "".join(f"# {file.source!r}\n" for file in found)
-    return f"{files}---\n{render(whole)}...\n"
-
-
-def _includer(path: Path) -> Include:
-    """Return how directories named in the policy at `path` are read."""
-
-    def include(directory: str) -> Sequence[File]:
-        return _read_directory(path.parent / directory)
-
-    return include
+    heads = "".join(f"# {file.source!r}\n" for file in files)
+    return f"{heads}---\n{render(whole)}...\n"
 
 
 def _read_directory(directory: Path) -> Sequence[File]:

@@ -7,12 +7,13 @@ what holds several values are in `forms`.
 import re
 import unicodedata
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Mapping as Map
+from dataclasses import dataclass, field
 from decimal import Decimal as Exact
 from typing import Any, Final
 
 from rexecd import yamltext
-from rexecd.yamltext import Faults, Mapping, Node, Scalar, Sequence, shown
+from rexecd.yamltext import TEXT, Faults, Mapping, Node, Scalar, Sequence, shown, suggest
 
 Schema = dict[str, Any]
 
@@ -62,7 +63,7 @@ def _plain_value(node: Scalar) -> str | float | None:
 def quote(text: str) -> str:
     """Return a text as YAML on one line, in quotes where it needs them."""
     node = yamltext.parse(text, text, Faults()) if _SIMPLE.fullmatch(text) else None
-    if isinstance(node, Scalar) and node.kind == yamltext.TEXT:
+    if isinstance(node, Scalar) and node.kind == TEXT:
         return text
     return f'"{"".join(map(_escape, text))}"'
 
@@ -182,7 +183,7 @@ class Decimal:
         number = Exact(node.text)
         if self.least <= number <= self.most:
             return number
-        faults.add(node.place, f"{shown(node.text)} is not between {self.least} and {self.most}")
+        faults.add(node.place, f"{shown(node.text)} is not between {self.least:f} and {self.most:f}")
         return None
 
     def schema(self) -> Schema:
@@ -197,8 +198,11 @@ class Flag:
     words: str = "true or false"
 
     def read(self, node: Node, faults: Faults) -> bool | None:
-        """Return the truth value."""
-        return yamltext.flag(node, faults)
+        """Return the truth value: `true` or `false`, and no other spelling."""
+        if isinstance(node, Scalar) and node.plain and node.text in ("true", "false"):
+            return node.text == "true"
+        yamltext.expected(node, self.words, faults)
+        return None
 
     def schema(self) -> Schema:
         """Say that it is one."""
@@ -210,6 +214,8 @@ class Choice:
     """One of a few words."""
 
     options: Collection[str]
+    #: What stands behind the message for words that people write instead.
+    hints: Map[str, str] = field(default_factory=dict, kw_only=True)
 
     @property
     def words(self) -> str:
@@ -218,7 +224,14 @@ class Choice:
 
     def read(self, node: Node, faults: Faults) -> str | None:
         """Return the word."""
-        return yamltext.choice(node, faults, options=self.options)
+        if not isinstance(node, Scalar) or (node.kind != TEXT and node.text not in self.options):
+            yamltext.expected(node, self.words, faults)  # to quote it would not help
+            return None
+        word = yamltext.text(node, faults)
+        if word is not None and word not in self.options:
+            hint = self.hints.get(word) or suggest(word, self.options)
+            faults.add(node.place, f"{shown(word)} is none of {', '.join(self.options)}{hint}")
+        return word if word in self.options else None
 
     def schema(self) -> Schema:
         """Say which words."""
@@ -269,8 +282,8 @@ class Size:
         return {"type": "string", "pattern": _SIZE}
 
 
-def _span(least: float | Exact, most: float | Exact) -> str:
-    return f" from {least} to {most}" if most < _WORD else ""
+def _span(least: int | Exact, most: int | Exact) -> str:
+    return f" from {Exact(least):f} to {Exact(most):f}" if most < _WORD else ""
 
 
 def _number(exact: Exact) -> float:

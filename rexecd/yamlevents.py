@@ -84,6 +84,14 @@ _DEEPER: Final[dict[type, int]] = {
     yaml.SequenceEndEvent: -1,
     yaml.MappingEndEvent: -1,
 }
+#: What is often meant by what is no YAML, by what the parser says of it.
+_REMEDIES: Final = {
+    "while scanning an alias": "a text that begins with '*' has to be quoted",
+    "found unknown escape character": "write patterns in single quotes",
+}
+_COLUMN: Final = "the keys of a mapping begin in the same column"
+_COLON: Final = "a text that holds ': ' has to be quoted"
+_ADDRESS: Final = "an address that begins with ':' has to be quoted"
 _RESOLVER: Final = yaml.SafeLoader("")
 #: Not on every machine.
 _QUICK: Final[Any] = getattr(yaml, "CSafeLoader", None)  # PyYAML is untyped
@@ -154,10 +162,24 @@ def _next(loader: Any, text: str) -> Any:  # noqa: ANN401 - PyYAML is untyped
 
 def _syntax(error: yaml.MarkedYAMLError, loader: Any, text: str) -> Unreadable:  # noqa: ANN401
     mark: Any = error.problem_mark or error.context_mark or loader.get_mark()
-    words = "not valid YAML: " + ": ".join(part for part in (error.context, error.problem) if part)
-    if text[text.rfind("\n", 0, mark.index) + 1 :].lstrip(" ").startswith("\t"):
-        words = "a tab in the indentation; use spaces"
-    return Unreadable(mark.line + 1, mark.column + 1, words)
+    start = text.rfind("\n", 0, mark.index) + 1
+    if text[start:].lstrip(" ").startswith("\t"):
+        return Unreadable(mark.line + 1, mark.column + 1, "a tab in the indentation; use spaces")
+    words = ": ".join(part for part in (error.context, error.problem) if part)
+    remedy = _remedy(words, before=text[start : mark.index], behind=text[mark.index :])
+    return Unreadable(mark.line + 1, mark.column + 1, f"not valid YAML: {words}{remedy}")
+
+
+def _remedy(words: str, *, before: str, behind: str) -> str:
+    """Return the remedy with `; ` in front, where the parser's words and the text around show one."""
+    found = [remedy for said, remedy in _REMEDIES.items() if said in words]
+    if behind.startswith("::"):
+        found.append(_ADDRESS)
+    elif behind.startswith(":") and ": " in before:
+        found.append(_COLON)
+    elif "mapping values are not allowed" in words:
+        found.append(_COLUMN)
+    return f"; {found[0]}" if found else ""
 
 
 def _event(event: Any) -> Event | None:  # noqa: ANN401 - PyYAML is untyped

@@ -253,7 +253,7 @@ class _Builder:
         return text(node, self._faults)
 
 
-def expected(node: Node, what: str, faults: Faults) -> None:
+def expected(node: Node, what: str, faults: Faults, *, hint: str = "") -> None:
     """Add the fault that something else stands here; a Broken node has been complained about."""
     match node:
         case Broken():
@@ -264,7 +264,7 @@ def expected(node: Node, what: str, faults: Faults) -> None:
             found = "a list"
         case Mapping():
             found = "a mapping"
-    faults.add(node.place, f"expected {what}, found {found}")
+    faults.add(node.place, f"expected {what}, found {found}{hint}")
 
 
 def text(node: Node, faults: Faults) -> str | None:
@@ -294,22 +294,6 @@ def integer(node: Node, faults: Faults, *, least: int, most: int) -> int | None:
         faults.add(node.place, f"{shown(node.text)} is not {bounds}")
         return None
     return int(node.text)
-
-
-def flag(node: Node, faults: Faults) -> bool | None:
-    """Return a truth value: `true` or `false` and no other spelling."""
-    if isinstance(node, Scalar) and node.plain and node.text in ("true", "false"):
-        return node.text == "true"
-    expected(node, "true or false", faults)
-    return None
-
-
-def choice(node: Node, faults: Faults, *, options: Collection[str]) -> str | None:
-    """Return a text that is one of `options`."""
-    word = text(node, faults)
-    if word is not None and word not in options:
-        faults.add(node.place, f"{shown(word)} is none of {', '.join(options)}{suggest(word, options)}")
-    return word if word in options else None
 
 
 def duration(node: Node, faults: Faults, *, least: float = 0.001, most: float = 1e9) -> float | None:
@@ -342,9 +326,9 @@ def _measure(
 
 
 def _spell(amount: int, units: Map[str, int]) -> str:
-    """Return an amount in the largest unit that needs no fraction: 86400000 as `1d`."""
+    """Return an amount in the largest unit that needs no fraction: 86400000 as `1d`, none as `0s` or `0B`."""
     fitting = [unit for unit, factor in units.items() if amount >= factor and amount % factor == 0]
-    return f"{amount // units[fitting[-1]]}{fitting[-1]}" if fitting else f"0{next(iter(units))}"
+    return f"{amount // units[fitting[-1]]}{fitting[-1]}" if fitting else "0s" if "s" in units else "0B"
 
 
 def spell_duration(seconds: float) -> str:
@@ -355,28 +339,6 @@ def spell_duration(seconds: float) -> str:
 def spell_size(amount: int) -> str:
     """Return bytes as `size` reads them."""
     return _spell(amount, _BYTES)
-
-
-def sequence(node: Node, faults: Faults) -> tuple[Node, ...]:
-    """Return the items of a list; none of them when it is not one."""
-    if isinstance(node, Sequence):
-        return node.items
-    expected(node, "a list", faults)
-    return ()
-
-
-def texts(node: Node, faults: Faults, *, unique: bool = False) -> tuple[str, ...] | None:
-    """Return a list of texts, at least one; with `unique`, none of them twice."""
-    items = sequence(node, faults)
-    if isinstance(node, Sequence) and not items:
-        faults.add(node.place, "the list is empty")
-    words = [text(item, faults) for item in items]
-    last = dict(zip(words, items, strict=True))
-    for item, word in zip(items, words, strict=True):
-        if unique and word is not None and last[word] is not item:
-            faults.add(last[word].place, f"{shown(word)} stands twice in the list")
-    good = tuple(word for word in words if word is not None)
-    return good if good and len(good) == len(items) else None
 
 
 def mapping(node: Node, faults: Faults) -> Mapping:

@@ -32,8 +32,9 @@ FLOORS: Final[list[set[str]]] = [
     {"wire.connection", "policy.places", "policy.parameters"},
     {"policy.template"},
     {"policy.model", "policy.values", "policy.bind", "policy.programs"},
-    {"policy.identity", "policy.decide", "policy.lint", "policy.diff"},
+    {"policy.identity", "policy.decide", "policy.grants_lint", "policy.shell_lint", "policy.diff"},
     {
+        "policy.lint",
         "policy.declare",
         "policy.tables",
         "policy.listing",

@@ -20,6 +20,7 @@ class Page(NamedTuple):
     head: str
     table: Table
     see_also: str
+    examples: str = ""
 
 
 _STRICT: Final = """\
@@ -27,6 +28,84 @@ The file is YAML, read strictly: unknown and repeated keys, anchors, aliases, ta
 YAML would take for something else (`no`, `0755`, `12:30`) are errors with their place. Put such words in
 quotes. Durations need a unit: `250ms`, `30s`, `5m`, `2h`, `1d`; sizes too: `512B`, `64KiB`, `1MiB`, `2GiB`.
 A file that begins with `---` has to end with `...`, so that one that was cut short is never read."""
+
+_PATTERNS: Final = r"""### Patterns
+
+A pattern (`type: pattern`) always has to match the whole value, and upper and lower case differ. It may hold
+
+* characters that stand for themselves, and `.` for any character;
+* sets, `[a-z0-9_]`, and `[^,;]` for any character but those;
+* `\d` for 0-9, `\w` for A-Z, a-z, 0-9 and `_`, `\s` for a blank, and `\D`, `\W`, `\S` for any other character;
+* a backslash before any punctuation, which then stands for itself; `{`, `}`, `[`, `]` always need one, in a set only `[` and `]`;
+* repetitions, `*`, `+`, `?`, `{3}`, `{3,}` and `{3,5}`, of what stands before them;
+* alternatives, `a|b`, and groups, `(...)` or `(?:...)`, nested at most 16 deep.
+
+Everything else is an error: `^` and `$`, which are not needed, look-arounds, back-references, flags, lazy and possessive
+repetitions. No set and no `.` matches a control character or a line end, and characters outside ASCII fit only with
+`unicode: allow`. With its repetitions written out a pattern has at most 512 characters and sets. It is matched in linear time,
+so that no value can stall the service. Write patterns in single quotes: in double quotes YAML reads the backslash itself."""
+
+_EXAMPLES: Final = r"""Each of these goes below `commands` of a policy with principals and roles.
+
+A repetition: one to twenty files, each an argument of its own. `rexec web1 files.checksum /srv/data/a '/srv/data/b c'`.
+
+```yaml
+commands:
+  files.checksum:
+    summary: Checksums of some files
+    run: [/usr/bin/sha256sum, --, "{files...}"]
+    parameters:
+      files: {type: path, under: [/srv/data], most: 20}
+    timeout: 5m
+```
+
+A secret: the program reads the password from the file `/dev/fd/N` that it is named. Callers say
+`rexec --value-file password=FILE web1 account.reset ann`.
+
+```yaml
+commands:
+  account.reset:
+    summary: Give an account of the application a new password
+    run: [/usr/local/bin/app-password, "--user={user}", "--password-file={password}"]
+    parameters:
+      user: {type: word}
+      password: {type: secret, pass: descriptor}
+    timeout: 30s
+```
+
+Another user, from certain networks, with a reason: `rexec --reason 'ticket 4711' web1 site.deploy v1.20.3`.
+
+```yaml
+commands:
+  site.deploy:
+    summary: Put a release of the web site in place
+    run: /usr/local/bin/deploy-site {release}
+    parameters:
+      release: {type: pattern, matches: 'v\d+\.\d+\.\d+'}
+    run_as: {user: web, group: www-data, groups: [www-data]}
+    from: [10.0.0.0/8, "::1"]
+    justification: required
+    timeout: 10m
+```
+
+Tests of the policy itself, and a warning that is meant. `ci` is a principal that may run the command.
+
+```yaml
+commands:
+  upload.list:
+    summary: What has been uploaded
+    run: /usr/bin/ls -l -- {directory}
+    parameters:
+      directory: {type: path, under: [/var/tmp/upload], default: /var/tmp/upload}
+    timeout: 10s
+    silence:
+      RX203: a link put there shows nothing but names of files
+    examples:
+      - {as: ci, line: upload.list, expect: allow}
+      - {as: ci, line: upload.list /var/tmp/upload/new, expect: allow}
+      - {as: ci, line: upload.list /var/tmp/upload/../other, expect: refuse}
+      - {as: ci, line: upload.list -a, expect: refuse}
+```"""
 
 PAGES: Final = [
     Page(
@@ -54,6 +133,19 @@ at once with file, line and column, warns of what is legal and unwise, and runs 
 shows each step of a decision, `rexecd config schema` prints this page as JSON Schema for editors, `rexecd config show policy`
 prints all files as one, and `rexecd reload` puts a changed policy in force; a faulty one leaves the old one there.
 
+An editor with a YAML language server checks and completes a policy whose first line is
+`# yaml-language-server: $schema=policy.schema.json`, after `rexecd config schema > policy.schema.json`.
+
+### Names
+
+The names of commands, principals, roles and parameters have at most 64 characters. A command is one or more words of
+lower-case letters, digits, `-` and `_`, each beginning with a letter or digit, with dots between them; `help` and `exit` are
+words of the interactive session. A principal or a role has letters, digits and `. _ @ -`, and begins with a letter or digit. A
+parameter has letters, digits and `_`, does not begin with a digit, and is not called `help`; a command has at most 64 of them.
+
+In a role, `prefix.*` stands for every command whose name begins with `prefix.`, not for `prefix` itself; `*` stands for all.
+Texts that begin with `*` have to be quoted.
+
 ### How a line is decided
 
 1. The caller's line (at most 16 KiB and 1,024 words) is split into words as a shell would, without any other meaning of
@@ -62,7 +154,10 @@ prints all files as one, and `rexecd reload` puts a changed policy in force; a f
    command's networks. Otherwise it hears "no such command", whichever of these it was.
 3. A reason is asked for if the command wants one.
 4. The other words are given to the parameters: `--name value` and `--name=value` by name, the rest in the declared order;
-   behind `--` every word counts by position. What is left over, missing, given twice or not declared is refused.
+   behind `--` every word counts by position. A word by position goes to the first parameter that has no value yet, may it
+   be left out or not: declare those that may be left out last. A word that is `--NAME` of a declared parameter is not taken
+   for the value of the one before it: as a value it is written `--x=--NAME`. What is left over, missing, given twice or not
+   declared is refused.
 5. Every value has to fit its type as a whole. One that begins with `-` is refused unless the parameter says otherwise.
 6. The values go to their holes. One value is one argument or part of one, never two, never an option. A flag adds its
    arguments or none, a repetition one for each value; an argument whose optional value was left out is left out.
@@ -76,6 +171,8 @@ daemon's user and be writable by nobody else; this is looked at right before it 
 
 `run_as` needs a daemon that is root. Names are resolved when the policy is loaded: after a change of users or groups, reload.
 
+{_PATTERNS}
+
 ### Paths
 
 A path is resolved, links and `..` included, when it is decided, and the program is given the result. Whoever may write to a
@@ -85,11 +182,13 @@ could read it.
 
 ### Secrets
 
-A secret never fills an argument, and stands in no record or listing. Callers send it with `rexec --value-file NAME=FILE`, so
-that it does not stand in their own list of processes either. A variable can be read in /proc by other processes of the
-command's user; a descriptor or standard input cannot.""",
+A secret never fills an argument, and stands in no record or listing. Callers send it with `rexec --value-file NAME=FILE HOST
+COMMAND`, so that it does not stand in their own list of processes either. That needs a COMMAND: in an interactive session a
+secret is typed in the open. Other processes of the command's user can read descriptor, standard input and variable while the
+command runs; a variable for its whole life.""",
         POLICY,
         "rexecd(8), rexec(1), rexecd.yaml(5)",
+        _EXAMPLES,
     ),
 ]
 
@@ -127,6 +226,7 @@ def render(page: Page) -> str:
         parts += [f"## {path}" if path else "## KEYS"]
         parts += [table.about] if table.about else []
         parts += ["\n".join(_entry(name, key) for name, key in table.keys.items())]
+    parts += ["## EXAMPLES", page.examples] if page.examples else []
     return "\n\n".join([*parts, "## SEE ALSO", page.see_also]) + "\n"
 
 

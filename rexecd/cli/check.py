@@ -20,10 +20,10 @@ from rexecd.files import Resolver, check_directory, program_fault, read_file
 from rexecd.identity.certificates import expires, pin
 from rexecd.identity.store import Store
 from rexecd.policy.examples import run_examples
-from rexecd.policy.lint import Facts, lint, programs_of
+from rexecd.policy.lint import Facts, directories_of, lint, programs_of
 from rexecd.policy.load import File
 from rexecd.policy.model import Policy
-from rexecd.policyfiles import load_policy, read_policy
+from rexecd.policyfiles import check_identities, load_files
 from rexecd.settings import Settings, load_settings
 from rexecd.tls import server_context
 from rexecd.yamltext import Place, is_closed
@@ -101,7 +101,7 @@ def check(arguments: argparse.Namespace) -> int:
     """
     report = _Report()
     if arguments.policy is not None:
-        _check_policy(arguments.policy, None, report)
+        _check_policy(arguments.policy, report)
     else:
         settings = report.attempt(lambda: load_settings(arguments.config))
         if settings is not None:
@@ -126,32 +126,55 @@ def _tell(report: _Report, *, is_good: bool) -> None:
 
 
 def _check_installation(settings: Settings, report: _Report) -> None:
-    _check_policy(settings.policy, settings.tokens, report)
+    _check_policy(settings.policy, report, settings)
     for part in (_check_certificate, _check_state):
         fact = report.attempt(lambda part=part: part(settings))  # type: ignore[misc]
         if fact is not None:
             report.facts.append(fact)
 
 
-def _check_policy(path: Path, tokens: Path | None, report: _Report) -> None:
-    """Add what there is to say of a policy: its faults, or else failed examples and warnings."""
-    policy = report.attempt(lambda: load_policy(path))
-    read = report.attempt(lambda: read_policy(path)) if policy is not None else None
-    if policy is None or read is None:
+def _check_policy(path: Path, report: _Report, settings: Settings | None = None) -> None:
+    """Add what there is to say of a policy: its faults, or else failed examples and warnings.
+
+    With settings it is the one of this machine's monitor, which has to be able to carry it out.
+    """
+    loaded = report.attempt(lambda: load_files(path))
+    if loaded is None:
         return
-    count, failures = run_examples(policy, resolve=Resolver())
+    policy, files = loaded
+    before = len(report.findings)
+    if settings is not None:
+        report.attempt(lambda: check_identities(policy))
+    held, failures = run_examples(policy, resolve=Resolver())
     for failure in failures:
         report.add_error(failure.place, failure.message)
-    if not failures:
-        examples = f", {count} examples hold" if count else ""
-        sizes = f"{len(policy.principals)} principals, {len(policy.rules)} commands"
-        report.facts.append(f"{path}: {sizes}{examples}: good")
+    if len(report.findings) == before:
+        report.facts.append(f"{path}: {_size(policy, held)}: good")
     facts = Facts(
         programs={program: program_fault(program) for program in programs_of(policy)},
-        token_principals=None if tokens is None else _token_principals(tokens),
-        open_ended=tuple(_last_line(file) for file in read[1] if not is_closed(file.text)),
+        token_principals=None if settings is None else _token_principals(settings.tokens),
+        open_ended=tuple(_last_line(file) for file in files if not is_closed(file.text)),
+        missing=frozenset(filter(_is_missing, directories_of(policy))),
     )
     report.findings += _warnings(policy, facts)
+
+
+def _size(policy: Policy, held: int) -> str:
+    parts = [say.count(len(policy.principals), "principal"), say.count(len(policy.rules), "command")]
+    if held:
+        parts.append(f"{say.count(held, 'example')} {'holds' if held == 1 else 'hold'}")
+    return ", ".join(parts)
+
+
+def _is_missing(directory: str) -> bool:
+    """Return whether it is not there; where we may not look nothing is known."""
+    try:
+        Path(directory).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _warnings(policy: Policy, facts: Facts) -> list[_Finding]:

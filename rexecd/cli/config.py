@@ -14,7 +14,7 @@ _URI: Final = "urn:rexecd:schema:{}:1"
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """Print the settings or the policy in effect."""
+    """Print the settings in effect, or the policy in one piece."""
     settings = load_settings(arguments.config)
     text = _show_policy(settings) if arguments.what == "policy" else show_settings(settings)
     say.out(_as_json(text) if arguments.json else text)

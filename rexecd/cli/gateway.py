@@ -45,7 +45,7 @@ def gateway(arguments: argparse.Namespace) -> int:
     ended = server.stop_and_wait(settings.stop_time)
     reporter.stop(_REPORT_TIME)
     if not ended:
-        say.error("rexecd", f"gateway: {server.active} sessions did not end in {settings.stop_time:g}s")
+        say.error("rexecd", f"gateway: {say.count(server.active, 'session')} did not end in time")
     return 0
 
 

@@ -103,7 +103,7 @@ def monitor(arguments: argparse.Namespace) -> int:
         say.out(f"rexecd: monitor ready on {settings.seam_socket}")
         _wait_for_the_end(service, signals, keeper, arguments.lifeline)
         if not seam_server.stop_and_wait(settings.stop_time):
-            say.error("rexecd", f"monitor: {seam_server.active} sessions did not end in time")
+            say.error("rexecd", f"monitor: {say.count(seam_server.active, 'session')} did not end in time")
         admin_server.stop_and_wait(1.0)
         for path in (settings.seam_socket, settings.admin_socket):
             path.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from rexecd.policy.model import NO_POLICY, Policy
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import connect
 from rexecd.settings import Settings, load_settings
+from rexecd.yamltext import spell_duration
 
 _ANSWER_TIME: Final = 10.0
 
@@ -81,7 +82,8 @@ def reload(arguments: argparse.Namespace) -> int:
         answer = _ask(load_settings(arguments.config), seam.Reload())
     except ConfigError as error:
         raise ConfigError(*error.faults, "the old policy stays in force") from None
-    say.out(f"rexecd: policy {str(answer['policy_digest'])[:12]} is in force, {answer['rules']} commands")
+    size = say.count(answer["rules"], "command")
+    say.out(f"rexecd: policy {str(answer['policy_digest'])[:12]} is in force, {size}")
     return 0
 
 
@@ -92,7 +94,7 @@ def status(arguments: argparse.Namespace) -> int:
         say.out(json.dumps(answer, indent=2))
     else:
         for name, value in _flat(answer):
-            say.out(f"{name:<16} {'none' if value is None else value}")
+            say.out(say.printable(f"{name:<16} {'none' if value is None else value}"))
     return 0 if answer["trail"]["healthy"] else 1
 
 
@@ -118,7 +120,7 @@ def _ask(settings: Settings, question: seam.Message) -> dict[str, Any]:
     try:
         channel.send(question)
         if not select.select([channel], [], [], _ANSWER_TIME)[0]:
-            raise Unavailable(f"the monitor does not answer in {_ANSWER_TIME:g}s")
+            raise Unavailable(f"the monitor does not answer in {spell_duration(_ANSWER_TIME)}")
         answer = channel.receive()
     finally:
         channel.close()

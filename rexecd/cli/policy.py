@@ -1,18 +1,21 @@
 """`rexecd policy`: why a request is allowed or refused, what a principal may do, and what a change changes.
 
-Rule: nothing of a line is repeated but what the decision itself says: it may hold secrets.
+Rule 1: nothing of a line is repeated but what the decision itself says: it may hold secrets.
+Rule 2: a row is one line: a newline in a policy is escaped like everything that steers a terminal.
 """
 
 import argparse
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from rexecd.cli import say
 from rexecd.errors import ConfigError, Refused
-from rexecd.files import Resolver
+from rexecd.execution.identity import can_become
+from rexecd.files import Resolver, program_fault
 from rexecd.policy import diff as differences
 from rexecd.policy.decide import Request, admits, granted_by, is_from, split
 from rexecd.policy.explain import Explanation
@@ -33,11 +36,14 @@ from rexecd.policy.places import Network
 from rexecd.policyfiles import load_policy
 from rexecd.settings import load_settings
 from rexecd.wire.messages import Offer
-from rexecd.yamltext import shown, spell_size, suggest
+from rexecd.yamltext import shown, spell_duration, spell_size, suggest
 
 _FINDING: Final = 1
 _LOOPBACK: Final = "127.0.0.1"
 _OWN_USER: Final = "the daemon's own user"
+#: Where a rule without the key starts, and what its files do not get.
+_DIRECTORY: Final = "/"
+_UMASK: Final = 0o027
 
 
 def explain(arguments: argparse.Namespace) -> int:
@@ -58,8 +64,7 @@ def explain(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say.out(json.dumps(_explanation_object(explanation, rule), indent=2))
     else:
-        for text in _explanation_text(explanation, rule):
-            say.out(text)
+        _print(_explanation_text(explanation, rule))
     return 0 if isinstance(explanation.outcome, Invocation) else _FINDING
 
 
@@ -76,8 +81,7 @@ def list_power(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say.out(json.dumps(_power_object(policy, principal, rules), indent=2))
     else:
-        for text in _power_text(policy, principal, rules, address):
-            say.out(text)
+        _print(_power_text(policy, principal, rules, address))
     return 0
 
 
@@ -88,9 +92,7 @@ def diff(arguments: argparse.Namespace) -> int:
         principals = [_difference_object(difference) for difference in found]
         say.out(json.dumps({"differs": bool(found), "principals": principals}, indent=2))
     else:
-        for difference in found:
-            for text in _difference_text(difference):
-                say.out(f"{difference.name}: {text}")
+        _print(f"{each.name}: {text}" for each in found for text in _difference_text(each))
     return _FINDING if found else 0
 
 
@@ -99,14 +101,15 @@ def _policy_file(arguments: argparse.Namespace) -> Path:
     return load_settings(arguments.config).policy if path is None else path
 
 
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        say.out(say.printable(line))
+
+
 def _table(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
     """Yield rows with their second halves in one column."""
     width = max((len(name) for name, _ in rows), default=0)
     return (f"  {name:<{width}}  {value}" for name, value in rows)
-
-
-def _seconds(amount: float) -> str:
-    return f"{amount:g}s"
 
 
 def _size(amount: int | None) -> str:
@@ -159,11 +162,33 @@ def _invocation_rows(invocation: Invocation) -> list[tuple[str, str]]:
         ("environment", ", ".join(sorted(invocation.environment))),
         ("working directory", invocation.working_directory),
         ("umask", f"{invocation.umask:03o}"),
-        ("timeout", _seconds(invocation.timeout)),
+        ("timeout", spell_duration(invocation.timeout)),
         ("caller's input", "read" if invocation.takes_input else "none"),
         ("input limit", _size(invocation.input_ceiling)),
         ("output limit", _size(invocation.output_ceiling)),
+        *(("note", note) for note in _notes(invocation)),
     ]
+
+
+def _notes(invocation: Invocation) -> Iterator[str]:
+    """Yield what would stop the start, as far as this process sees it on this machine."""
+    fault = program_fault(invocation.argv[0])
+    if fault is not None:
+        yield fault
+    wanted = [
+        (passed.path, stat.S_ISREG, "a regular file")
+        for passed in invocation.passed
+        if isinstance(passed, PassedFile)
+    ]
+    wanted.append((invocation.working_directory, stat.S_ISDIR, "a directory"))
+    for path, is_it, what in wanted:
+        try:
+            if not is_it(Path(path).stat().st_mode):
+                yield f"{path!r} is not {what}"
+        except OSError as error:
+            yield f"{path!r} cannot be looked at: {error.strerror}"
+    if invocation.identity is not None and not can_become(invocation.identity):
+        yield f"this process cannot start anything as {invocation.identity}; a monitor has to be root"
 
 
 def _passed(passed: PassedText | PassedFile) -> str:
@@ -205,6 +230,7 @@ def _invocation_object(invocation: Invocation) -> dict[str, object]:
         "takes_input": invocation.takes_input,
         "input_limit": invocation.input_ceiling,
         "output_limit": invocation.output_ceiling,
+        "notes": list(_notes(invocation)),
     }
 
 
@@ -218,7 +244,7 @@ def _identity_object(identity: Identity | None) -> dict[str, object] | None:
 def _power_text(
     policy: Policy, principal: Principal, rules: Sequence[Rule], address: str | None
 ) -> Iterator[str]:
-    count = f"{len(rules)} of {len(principal.rules)} commands"
+    count = f"{len(rules)} of {say.count(len(principal.rules), 'command')}"
     yield f"{principal.name} ({principal.place}), from {_networks(principal.sources)}: {count}"
     if address is not None and not is_from(address, principal.sources):
         yield f"  {principal.name} may not come from {address}"
@@ -232,11 +258,22 @@ def _rule_rows(policy: Policy, principal: Principal, rule: Rule) -> list[tuple[s
     rows = [
         ("runs", str(rule.template)),
         ("as", str(rule.identity or _OWN_USER)),
-        ("timeout", _seconds(rule.timeout)),
+        ("timeout", spell_duration(rule.timeout)),
         ("from", _networks(rule.sources)),
         ("stdin", rule.stdin.value),
         ("by", granted_by(policy, principal, rule.name)),
+        *(
+            (f"parameter {name}", differences.describe_parameter(each))
+            for name, each in rule.parameters.items()
+        ),
+        *((f"environment {name}", repr(value)) for name, value in rule.environment.items()),
     ]
+    if rule.working_directory != _DIRECTORY:
+        rows.append(("working directory", rule.working_directory))
+    if rule.umask != _UMASK:
+        rows.append(("umask", f"{rule.umask:03o}"))
+    limits = (("input limit", rule.input_ceiling), ("output limit", rule.output_ceiling))
+    rows += [(name, _size(limit)) for name, limit in limits if limit is not None]
     if rule.justification is Justification.REQUIRED:
         rows.append(("reason", "required"))
     if rule.hidden:
@@ -251,22 +288,33 @@ def _power_object(policy: Policy, principal: Principal, rules: Sequence[Rule]) -
         "roles": list(principal.roles),
         "from": list(map(str, principal.sources)),
         "commands": [
-            {
-                "name": rule.name,
-                "place": str(rule.place),
-                "usage": usage(rule),
-                "summary": rule.summary,
-                "runs": str(rule.template),
-                "run_as": _identity_object(rule.identity),
-                "timeout": rule.timeout,
-                "from": list(map(str, rule.sources)),
-                "stdin": rule.stdin.value,
-                "justification": rule.justification.value,
-                "hidden": rule.hidden,
-                "granted_by": granted_by(policy, principal, rule.name),
-            }
-            for rule in rules
+            {**_rule_object(rule), "granted_by": granted_by(policy, principal, rule.name)} for rule in rules
         ],
+    }
+
+
+def _rule_object(rule: Rule) -> dict[str, object]:
+    return {
+        "name": rule.name,
+        "place": str(rule.place),
+        "usage": usage(rule),
+        "summary": rule.summary,
+        "runs": str(rule.template),
+        "parameters": [
+            {"name": name, "takes": differences.describe_parameter(parameter)}
+            for name, parameter in rule.parameters.items()
+        ],
+        "run_as": _identity_object(rule.identity),
+        "timeout": rule.timeout,
+        "from": list(map(str, rule.sources)),
+        "stdin": rule.stdin.value,
+        "environment": dict(rule.environment),
+        "working_directory": rule.working_directory,
+        "umask": f"{rule.umask:03o}",
+        "input_limit": rule.input_ceiling,
+        "output_limit": rule.output_ceiling,
+        "justification": rule.justification.value,
+        "hidden": rule.hidden,
     }
 
 

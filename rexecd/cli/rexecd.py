@@ -39,7 +39,7 @@ _VERBS: Final = {
     "gateway": _Verb("gateway:gateway", "run the exposed process"),
     "monitor": _Verb("monitor:monitor", "run the trusted process"),
     "check": _Verb("check:check", "check settings, policy, certificate and state"),
-    "config show": _Verb("config:show", "print the settings or the policy in effect"),
+    "config show": _Verb("config:show", "print the settings in effect, or the policy in one piece"),
     "config schema": _Verb("config:schema", "print the JSON Schema of the policy or the settings"),
     "policy explain": _Verb("policy:explain", "say what would come of a request, and why"),
     "policy list": _Verb("policy:list_power", "show all that a principal may run"),
@@ -144,7 +144,7 @@ def _add_policy_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
     explain.add_argument(
         "--reason", metavar="TEXT", default="", help="why it is run, as for 'rexec --reason'"
     )
-    explain.add_argument("--stdin", action="store_true", help="send input with the request")
+    explain.add_argument("--stdin", action="store_true", help="send input that the command has to take")
     explain.add_argument("line", metavar="LINE", nargs="+", help="what would be asked for, behind '--'")
     parsers["policy diff"].add_argument("old", metavar="OLD", type=Path, help="a policy file")
     parsers["policy diff"].add_argument("new", metavar="NEW", type=Path, help="another one")

@@ -31,6 +31,11 @@ def printable(text: str) -> str:
     return "".join(map(_escape, text))
 
 
+def count(number: int, noun: str) -> str:
+    """Return `1 command`, `2 commands`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def error(program: str, message: str, hint: str | None = None) -> None:
     """Say on standard error what went wrong and what may help; never raise for it."""
     _speak(f"{program}: error: {message}")

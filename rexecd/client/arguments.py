@@ -6,6 +6,7 @@ included, and argparse's own REMAINDER differs between Python versions in what i
 
 import argparse
 import math
+import shlex
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Never
 
@@ -24,6 +25,8 @@ _EPILOG: Final = (
     "126 refused, 127 not started, 128+N signal N, 255 anything that is rexec's own. This is not the "
     "BSD rexec."
 )
+
+_HELP: Final = "--help"
 
 
 class Options(NamedTuple):
@@ -47,9 +50,19 @@ class Options(NamedTuple):
 
     @property
     def help_for(self) -> str | None:
-        """Return NAME where the command is exactly `NAME --help`."""
-        name, *rest = self.command or ("",)
-        return name if rest == ["--help"] else None
+        """Return NAME where the command is exactly `NAME --help`, as two words or as one line."""
+        name, *rest = _words(self.command) or ("",)
+        return name if rest == [_HELP] else None
+
+
+def _words(command: tuple[str, ...]) -> Sequence[str]:
+    """Return the words of a command; one word alone is a line."""
+    if len(command) != 1 or not command[0].rstrip().endswith(_HELP):
+        return command
+    try:
+        return shlex.split(command[0])
+    except ValueError:  # an open quote: the server says so
+        return command
 
 
 class _Parser(argparse.ArgumentParser):
@@ -151,6 +164,10 @@ def _reason(text: str) -> str:
 
 def _value_file(text: str) -> ValueFile:
     try:
-        return parse_value_file(text)
+        file = parse_value_file(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    if file.path == "-":
+        what = f"standard input is written {file.name}=/dev/stdin, a file of that name {file.name}=./-"
+        raise argparse.ArgumentTypeError(f"{text!r}: {what}")
+    return file

@@ -12,12 +12,11 @@ from rexecd.audit.events import Action
 from rexecd.audit.trail import Recorder, Trail
 from rexecd.clock import Clock
 from rexecd.errors import Code, ConfigError, Refused
-from rexecd.execution.identity import can_become
 from rexecd.identity.store import Store
 from rexecd.identity.tokens import TokenRecord, authenticate
 from rexecd.policy.decide import is_from
 from rexecd.policy.model import Policy
-from rexecd.policyfiles import load_policy
+from rexecd.policyfiles import check_identities, load_policy
 from rexecd.serving import Stop
 from rexecd.settings import Settings
 
@@ -29,13 +28,7 @@ def load_feasible(settings: Settings) -> Policy:
     request that fails.
     """
     policy = load_policy(settings.policy)
-    faults = [
-        f"{rule.place}: to run {rule.name!r} as {rule.identity} the monitor has to be root"
-        for rule in policy.rules.values()
-        if rule.identity is not None and not can_become(rule.identity)
-    ]
-    if faults:
-        raise ConfigError(*faults)
+    check_identities(policy)
     return policy
 
 

@@ -85,7 +85,7 @@ def decide(policy: Policy, request: Request, *, resolve: Resolve, trace: Trace =
     """
     trace.begin("line")
     words = split(request.line)
-    trace.passed(lambda: f"{len(words)} words")
+    trace.passed(lambda: f"{len(words)} word{'s' if len(words) > 1 else ''}")
     rule = _permitted(policy, request, words[0], trace)
     _check_justification(rule, request, trace)
     values = bind(rule.parameters, words[1:], resolve=resolve, trace=trace)

@@ -29,6 +29,7 @@ from rexecd.policy.kinds import (
     Text,
     Time,
     Word,
+    listed,
 )
 from rexecd.policy.parameters import Parameter, Pass, Repeat
 from rexecd.policy.pattern import compile_pattern
@@ -39,6 +40,7 @@ from rexecd.yamltext import TEXT, Faults, Scalar, Sequence, shown
 
 #: Besides those of `programs.py`: a policy may set these to a text of its own.
 _EVERYWHERE: Final = frozenset({"LESS", "TERMINFO", "TZ"}).union(BASE_ENVIRONMENT)
+_BEGINS: Final = "begins with '-'"
 _DASH: Final = "add 'leading_dash: allow' if a value may become an option"
 
 
@@ -88,7 +90,7 @@ def _number(entries: Entries, faults: Faults) -> Kind | None:
     if least is not None and least < 0 and not _has_dash(entries):
         faults.add(entries.place("min"), f"negative values begin with '-'; {_DASH}")
     elif least is not None and most is not None and least > most:
-        faults.add(entries.node.place, f"no number fits between {least} and {most}")
+        faults.add(entries.node.place, f"no number fits between {least:f} and {most:f}")
     for key, bound in (("min", least), ("max", most)):
         if bound is not None and bound != round(bound, FRACTION):
             faults.add(
@@ -236,6 +238,8 @@ def _is_obeyed(variable: str) -> str | None:
 
 
 def _spelled(default: object) -> str | None:
+    if isinstance(default, Decimal):
+        return f"{default:f}"  # no caller could write an exponent either
     return None if default is None else str(default)
 
 
@@ -248,5 +252,20 @@ def _check_default(parameter: Parameter, entries: Entries, faults: Faults) -> No
         # Whether a path's links stay inside is seen at each decision; here it is only read.
         parameter.check(parameter.default, posixpath.normpath)
     except Refused as refused:
-        place = entries.place("default")
-        faults.add(place, f"the default {shown(parameter.default)} does not fit: {refused.text}")
+        why = refused.reason.removeprefix(f"parameter {parameter.name!r}: ")
+        what = f"the default {shown(parameter.default)} does not fit: {why}{_remedy(parameter, why)}"
+        faults.add(entries.place("default"), what)
+
+
+def _remedy(parameter: Parameter, why: str) -> str:
+    """Return what would fit, for the operator, who may know all of it."""
+    match parameter.kind:
+        case Choice() | Word() | Matching() | Text() if why == _BEGINS:
+            return f"; {_DASH}"
+        case Path(roots=roots):
+            return f"; it has to be in {listed(roots)}"
+        case HostAddress(within=within) | HostNetwork(within=within) if within:
+            return f"; it has to be in {listed(map(str, within))}"
+        case Matching():
+            return ""
+    return f"; it takes {parameter.kind.takes}"

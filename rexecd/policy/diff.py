@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from rexecd.policy.kinds import Kind, Matching
+from rexecd.policy.kinds import HIGHEST, LOWEST, Duration, Integer, Kind, Matching, Number
 from rexecd.policy.model import Policy, Principal, Rule
 from rexecd.policy.parameters import Parameter, Repeat
 from rexecd.policy.pattern import Pattern
 from rexecd.policy.places import HostAddress, HostNetwork, Network
-from rexecd.yamltext import spell_size
+from rexecd.yamltext import spell_duration, spell_size
 
 
 class Change(NamedTuple):
@@ -95,7 +95,7 @@ def _changes(old: Rule, new: Rule) -> Iterator[Change]:
     orders = tuple(old.parameters), tuple(new.parameters)
     if orders[0] != orders[1]:
         yield _change("parameters", *orders, lambda names: ", ".join(names) or "none")
-    yield from _entries("parameter", old.parameters, new.parameters, _declared)
+    yield from _entries("parameter", old.parameters, new.parameters, _declaration)
     yield from _entries("environment", old.environment, new.environment, _value)
 
 
@@ -155,7 +155,7 @@ _FIELDS: Final[Mapping[str, tuple[str, Callable[[Any], str]]]] = MappingProxyTyp
         "description": ("description", _value),
         "template": ("run", str),
         "stdin": ("stdin", _value),
-        "timeout": ("timeout", lambda seconds: f"{seconds:g}s"),
+        "timeout": ("timeout", spell_duration),
         "working_directory": ("working_directory", str),
         "umask": ("umask", lambda mask: f"{mask:03o}"),
         "identity": ("run_as", lambda identity: str(identity or "the daemon's own user")),
@@ -180,10 +180,12 @@ _KEYS: Final = MappingProxyType(
 )
 
 
-def _declared(parameter: Parameter | None) -> str:
+def _declaration(parameter: Parameter | None) -> str:
+    return "none" if parameter is None else describe_parameter(parameter)
+
+
+def describe_parameter(parameter: Parameter) -> str:
     """Return what a parameter is: its type, and everything about it that was not left as it is."""
-    if parameter is None:
-        return "none"
     kind = type(parameter.kind)
     said = "; ".join([*_said(parameter.kind), *_said(parameter)])
     word = _TYPES.get(kind, kind.__name__.lower())
@@ -193,5 +195,17 @@ def _declared(parameter: Parameter | None) -> str:
 def _said(part: Kind | Parameter) -> Iterator[str]:
     for field in dataclasses.fields(part):  # type: ignore[arg-type]  # every kind is a dataclass
         value = getattr(part, field.name)
-        if field.name not in ("name", "kind") and value != field.default:
-            yield f"{_KEYS.get(field.name, field.name.replace('_', ' '))} {_value(value)}"
+        if field.name not in ("name", "kind") and value not in (field.default, *_UNBOUND):
+            yield f"{_KEYS.get(field.name, field.name.replace('_', ' '))} {_words(part, field.name)(value)}"
+
+
+def _words(part: Kind | Parameter, field: str) -> Callable[[Any], str]:
+    """Return how a field is written: a number that is a text already has no quotes."""
+    if isinstance(part, Duration) and field in ("least", "most"):
+        return spell_duration
+    is_number = isinstance(part, Parameter) and isinstance(part.kind, Integer | Number)
+    return str if is_number and field == "default" else _value
+
+
+#: Bounds that are none.
+_UNBOUND: Final = (None, (), LOWEST, HIGHEST)

@@ -145,10 +145,10 @@ class Number:
     def takes(self) -> str:
         """Say the bounds, as far as there are any."""
         if self.least is not None and self.most is not None:
-            return f"a number from {self.least} to {self.most}"
+            return f"a number from {self.least:f} to {self.most:f}"
         if self.least is not None:
-            return f"a number of at least {self.least}"
-        return "a number" if self.most is None else f"a number of at most {self.most}"
+            return f"a number of at least {self.least:f}"
+        return "a number" if self.most is None else f"a number of at most {self.most:f}"
 
     @property
     def schema(self) -> Schema:
@@ -261,6 +261,8 @@ class Duration:
 
 def _spelled(seconds: Decimal) -> str:
     """Return seconds in the largest unit that needs no fraction."""
+    if not seconds:
+        return "0s"
     whole = [unit for unit, size in _SECONDS.items() if seconds >= size and seconds % size == 0]
     unit = whole[-1] if whole else "ms"
     return f"{int(seconds / _SECONDS[unit])}{unit}"

@@ -6,21 +6,19 @@ Rule 3: a finding says what to do. What cannot be put right in the policy is not
 To add one: a row in CODES, a function that yields it, a row in docs/LINT.md.
 """
 
-import itertools
-import posixpath
-import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from rexecd.policy.kinds import Matching, Text, Word, listed
-from rexecd.policy.model import Policy, Principal, Rule, Stdin
+from rexecd.policy.grants_lint import Remark, about_reach, about_roles, about_tokens, alike
+from rexecd.policy.kinds import Matching, Text, Word
+from rexecd.policy.model import Policy, Rule, Stdin
 from rexecd.policy.parameters import Parameter, Pass
 from rexecd.policy.places import Path
 from rexecd.policy.programs import VARIABLES, Call, Program, Sort, calls, head, literal
+from rexecd.policy.shell_lint import about_characters
 from rexecd.policy.template import Element, Hole, holes
-from rexecd.yamltext import Place, suggest
+from rexecd.yamltext import Place, spell_duration, suggest
 
 
 class Code(NamedTuple):
@@ -39,7 +37,7 @@ class Finding(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What the machine says. `programs_of` names the programs to ask about."""
+    """What the machine says. `programs_of` and `directories_of` name what to ask about."""
 
     #: What is wrong with each program, by path; None for nothing.
     programs: Mapping[str, str | None]
@@ -47,6 +45,8 @@ class Facts(NamedTuple):
     token_principals: frozenset[str] | None
     #: The last line of each file that may have been cut short without anybody noticing.
     open_ended: tuple[Place, ...]
+    #: Directories of the policy that are not there.
+    missing: frozenset[str]
 
 
 #: The closed list.
@@ -64,15 +64,20 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "RX110": Code(
             "free-manager", "an open value says what is installed, started or changed on the system"
         ),
+        "RX111": Code("shell-character", "an argument means something to a shell, and no shell reads it"),
         "RX201": Code("wide-path", "a path may be anywhere, or where the system keeps its own"),
         "RX202": Code("leading-dash", "an open value may become any option of the program"),
         "RX203": Code("shared-path", "a path is looked up where other users can put links"),
         "RX204": Code("lost-value", "a value may be left out while the option in front of it stays"),
         "RX205": Code("secret-environment", "a secret is passed in the environment"),
+        "RX206": Code("missing-root", "nothing can be below a directory that a path has to be below"),
+        "RX207": Code("late-required", "a parameter that is required stands behind one that is not"),
         "RX301": Code("no-timeout", "the rule has no timeout of its own"),
         "RX302": Code("open-root", "a rule that runs as root takes an open value"),
         "RX303": Code("unreachable", "nobody can run the rule"),
         "RX305": Code("environment", "a variable makes programs load or start something"),
+        "RX306": Code("missing-directory", "the directory a command starts in is not there"),
+        "RX307": Code("open-umask", "new files may be changed by others"),
         "RX401": Code("unheld-role", "nobody holds the role"),
         "RX402": Code("no-token", "the principal has no valid token"),
         "RX403": Code("no-principal", "a token is valid for a principal that the policy does not have"),
@@ -85,24 +90,26 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
 )
 
 _ENDLESS: Final = "begin the file with '---' and end it with '...', so that one cut short cannot load"
-#: A code and what there is to say.
-_Remark = tuple[str, str]
 
 
 def lint(policy: Policy, facts: Facts) -> tuple[Finding, ...]:
     """Return what is unwise, sorted by place, without what its rule silences."""
     found = {Finding(place, "RX501", _ENDLESS) for place in facts.open_ended}
-    found |= {*_about_roles(policy), *_about_tokens(policy, facts)}
-    slips = _slips(policy)
+    found |= {Finding(*placed) for placed in about_roles(policy)}
+    if facts.token_principals is not None:
+        found |= {Finding(*placed) for placed in about_tokens(policy, facts.token_principals)}
+    names = alike(policy)
     for rule in policy.rules.values():
         remarks = {
             *_about_calls(rule, facts),
-            *_about_parameters(rule),
+            *about_characters(rule),
+            *_about_parameters(rule, facts),
+            *_about_order(rule),
             *_about_options(rule),
             *_about_environment(rule),
-            *_about_settings(rule),
-            *_about_reach(rule, policy),
-            *_about_name(rule, policy, slips[rule.name]),
+            *_about_settings(rule, facts),
+            *about_reach(rule, policy),
+            *names[rule.name],
         }
         found |= {Finding(rule.place, *remark) for remark in _unsilenced(rule, remarks)}
     return tuple(sorted(found))
@@ -114,7 +121,14 @@ def programs_of(policy: Policy) -> frozenset[str]:
     return frozenset(path for path in called if path.startswith("/"))
 
 
-def _unsilenced(rule: Rule, remarks: set[_Remark]) -> Iterator[_Remark]:
+def directories_of(policy: Policy) -> frozenset[str]:
+    """Return the directories in which commands start, or below which their paths have to be."""
+    kinds = [parameter.kind for rule in policy.rules.values() for parameter in rule.parameters.values()]
+    roots = frozenset(root for kind in kinds if isinstance(kind, Path) for root in kind.roots)
+    return roots.union(rule.working_directory for rule in policy.rules.values())
+
+
+def _unsilenced(rule: Rule, remarks: set[Remark]) -> Iterator[Remark]:
     yield from (remark for remark in remarks if remark[0] not in rule.silenced)
     for code in rule.silenced:
         if code not in CODES:
@@ -163,7 +177,7 @@ def _parameters(element: Element, rule: Rule) -> list[Parameter]:
     return [rule.parameters[hole.name] for hole in holes(element)]
 
 
-def _about_calls(rule: Rule, facts: Facts) -> Iterator[_Remark]:
+def _about_calls(rule: Rule, facts: Facts) -> Iterator[Remark]:
     for call in calls(rule.template, rule.parameters):
         if complaint := facts.programs.get(call.path):
             yield "RX107", complaint
@@ -174,7 +188,7 @@ def _about_calls(rule: Rule, facts: Facts) -> Iterator[_Remark]:
         yield from _about_arguments(rule, call)
 
 
-def _about_scripts(rule: Rule, call: Call) -> Iterator[_Remark]:
+def _about_scripts(rule: Rule, call: Call) -> Iterator[Remark]:
     if call.bare and rule.stdin is not Stdin.REFUSE:
         yield "RX100", f"{call.path!r} runs what callers send as standard input; name a script"
     for parameter in (parameter for element in call.scripts for parameter in _parameters(element, rule)):
@@ -184,7 +198,7 @@ def _about_scripts(rule: Rule, call: Call) -> Iterator[_Remark]:
             yield "RX100", f"{text}; write the program yourself, and put the hole behind it as an argument"
 
 
-def _about_arguments(rule: Rule, call: Call) -> Iterator[_Remark]:
+def _about_arguments(rule: Rule, call: Call) -> Iterator[Remark]:
     is_ended, before = False, ""
     for element in call.arguments:
         option = head(element).partition("=")[0] or before
@@ -204,7 +218,7 @@ def _about_arguments(rule: Rule, call: Call) -> Iterator[_Remark]:
 
 def _about_value(
     path: str, program: Program, parameter: Parameter, option: str, *, is_loose: bool
-) -> Iterator[_Remark]:
+) -> Iterator[Remark]:
     """Yield what is to be said of a value that is no option: it stands alone or behind one."""
     is_manager = program.sort is Sort.MANAGER
     is_wide = _is_open(parameter) if is_manager or option in program.risky else _is_free(parameter)
@@ -243,17 +257,20 @@ def _covering(root: str, directories: Iterable[str]) -> str:
     )
 
 
-def _about_parameters(rule: Rule) -> Iterator[_Remark]:
+def _about_parameters(rule: Rule, facts: Facts) -> Iterator[Remark]:
     for parameter in rule.parameters.values():
         if isinstance(parameter.kind, Path):
             for root in parameter.kind.roots:
                 yield from _about_root(parameter, root.rstrip("/"))
+                if root in facts.missing or "*" in root:
+                    text = f"path {parameter.name!r} may be below {root!r}, {_absent(root)}"
+                    yield "RX206", f"{text} or correct it"
         if parameter.is_secret and parameter.passed is Pass.ENVIRONMENT:
             text = f"secret {parameter.name!r} is in the environment, which programs hand on and /proc shows"
             yield "RX205", f"{text}; use 'pass: stdin' or 'pass: descriptor'"
 
 
-def _about_root(parameter: Parameter, root: str) -> Iterator[_Remark]:
+def _about_root(parameter: Parameter, root: str) -> Iterator[Remark]:
     text = f"path {parameter.name!r} may be below {root or '/'!r}"
     if not root:
         yield "RX201", f"{text}, which is everywhere; name the directories that are meant"
@@ -264,7 +281,23 @@ def _about_root(parameter: Parameter, root: str) -> Iterator[_Remark]:
         yield "RX203", f"{text}, where others can swap it for a link; {remedy}"
 
 
-def _about_options(rule: Rule) -> Iterator[_Remark]:
+def _absent(directory: str) -> str:
+    if "*" in directory:
+        return "and '*' is a plain character there; name every directory that is meant,"
+    return "which is not there; make it,"
+
+
+def _about_order(rule: Rule) -> Iterator[Remark]:
+    earlier = ""
+    for parameter in rule.parameters.values():
+        if parameter.is_required and earlier:
+            text = f"parameter {parameter.name!r} is required, and a first value goes to {earlier!r}"
+            yield "RX207", f"{text}, which is not; declare {parameter.name!r} before it"
+        elif not parameter.is_required and not parameter.is_flag:
+            earlier = earlier or parameter.name
+
+
+def _about_options(rule: Rule) -> Iterator[Remark]:
     elements = rule.template.elements
     for before, pieces, after in zip(elements, elements[1:], (*elements[2:], ("",)), strict=False):
         option, inside = literal(before) or "", _parameters(pieces, rule)
@@ -278,21 +311,32 @@ def _about_options(rule: Rule) -> Iterator[_Remark]:
                 yield "RX204", f"{text}; write '{option}={{{name}}}' as one argument, or give it a default"
 
 
-# RX3xx: rules.
+# RX3xx: rules. RX303 and RX4xx are in `grants_lint.py`, RX111 is in `shell_lint.py`.
 
 _HARMLESS: Final = frozenset({"", "cat", "/bin/cat", "/usr/bin/cat", "true", "/bin/true", "/usr/bin/true"})
 
 
-def _about_environment(rule: Rule) -> Iterator[_Remark]:
+def _about_environment(rule: Rule) -> Iterator[Remark]:
     for name, value in rule.environment.items():
         if name in VARIABLES and value not in _HARMLESS:
             text = f"variable {name!r} {VARIABLES[name]}"
             yield "RX305", f"{text}; remove it, or make sure that only root can change what it names"
 
 
-def _about_settings(rule: Rule) -> Iterator[_Remark]:
+#: Writing for group and others.
+_WRITING: Final = 0o022
+
+
+def _about_settings(rule: Rule, facts: Facts) -> Iterator[Remark]:
     if "timeout" not in rule.written:
-        yield "RX301", f"no 'timeout', so it is ended after {rule.timeout:g}s; write how long it may take"
+        limit = spell_duration(rule.timeout)
+        yield "RX301", f"no 'timeout', so it is ended after {limit}; write how long it may take"
+    if rule.working_directory in facts.missing or "*" in rule.working_directory:
+        text = f"it starts in {rule.working_directory!r}, {_absent(rule.working_directory)}"
+        yield "RX306", f"{text} or correct 'working_directory'"
+    if rule.umask & _WRITING != _WRITING:
+        text = f"with umask {rule.umask:03o} group or others can change its new files"
+        yield "RX307", f"{text}; write '022', or '027' to let nobody else read them"
     if rule.identity is not None and rule.identity.uid == 0:
         for parameter in filter(_is_open, rule.parameters.values()):
             text = f"runs as root, and parameter {parameter.name!r} takes nearly anything"

@@ -111,7 +111,12 @@ def _describe(parameter: Parameter) -> str:
     """Return `unit: one of nginx, postgresql (the service)`."""
     name = f"--{parameter.name}" if parameter.is_flag else parameter.name
     default = _default(parameter)
-    suffix = f", {default} if left out" if default else ", or nothing" if parameter.optional else ""
+    if default:
+        suffix = f", {default} if left out"
+    elif parameter.default is not None:  # a path
+        suffix = ", or the command's own"
+    else:
+        suffix = ", or nothing" if parameter.optional else ""
     summary = f" ({parameter.summary})" if parameter.summary else ""
     return f"{name}: {parameter.takes}{suffix}{summary}"
 

@@ -67,11 +67,13 @@ class Merged(NamedTuple):
     places: Map[str, Map[str, Place]]
     #: Where a policy without any commands is at fault.
     commands: Place
+    #: Whether no name can be missing because something could not be read.
+    is_whole: bool
 
 
 def read(main: File, include: Include, faults: Faults) -> tuple[Merged | None, list[File]]:
     """Return what stands in a policy's files, and the files; None where the first cannot be read."""
-    top = _read_file(main, POLICY, faults)
+    top, is_whole = _read_file(main, POLICY, faults)
     if top is None:
         return None, [main]
     files = [main]
@@ -79,17 +81,26 @@ def read(main: File, include: Include, faults: Faults) -> tuple[Merged | None, l
         try:
             files += include(top.get("include"))
         except ConfigError as error:
+            is_whole = False
             for fault in error.faults:
                 faults.add(top.place("include"), fault)
-    parts = [top, *(part for file in files[1:] if (part := _read_file(file, PART, faults)) is not None)]
-    return _merge(parts, faults), files
+    found = [(top, is_whole), *(_read_file(file, PART, faults) for file in files[1:])]
+    parts = [part for part, _ in found if part is not None]
+    return _merge(parts, faults, is_whole=all(whole for _, whole in found)), files
 
 
-def _read_file(file: File, table: Table, faults: Faults) -> Entries | None:
-    return table.read(yamltext.parse(file.text, file.source, faults), faults)
+def _read_file(file: File, table: Table, faults: Faults) -> tuple[Entries | None, bool]:
+    """Return what stands in a file, and whether none of the names in it can be missing there."""
+    before = len(faults)
+    node = yamltext.parse(file.text, file.source, faults)
+    is_whole = len(faults) == before
+    entries = table.read(node, faults)
+    if entries is None:
+        return None, False
+    return entries, is_whole and not any(map(entries.is_faulty, entries.node.entries))
 
 
-def _merge(parts: Sequence[Entries], faults: Faults) -> Merged:
+def _merge(parts: Sequence[Entries], faults: Faults, *, is_whole: bool) -> Merged:
     found: dict[str, dict[str, Entries]] = {name: {} for name in _SECTIONS}
     places: dict[str, dict[str, Place]] = {name: {} for name in _SECTIONS}
     for part in parts:
@@ -104,13 +115,15 @@ def _merge(parts: Sequence[Entries], faults: Faults) -> Merged:
                 places[name][key] = place
                 if key in section.values:
                     found[name][key] = section.values[key]
-    return Merged(found, places, parts[0].place("commands"))
+    return Merged(found, places, parts[0].place("commands"), is_whole)
 
 
 def _build(merged: Merged, accounts: Accounts, faults: Faults) -> Policy:
     places = merged.places
+    # A name that could not be read is no mistake of those who use it.
+    told = faults if merged.is_whole else Faults()
     if not places["commands"]:
-        faults.add(merged.commands, "without commands a policy allows nothing")
+        told.add(merged.commands, "without commands a policy allows nothing")
     rules = {
         name: rule
         for name, entries in merged.read["commands"].items()
@@ -120,7 +133,7 @@ def _build(merged: Merged, accounts: Accounts, faults: Faults) -> Policy:
     roles = {
         name: role
         for name, entries in merged.read["roles"].items()
-        if (role := _role(name, places["roles"][name], entries, names, faults)) is not None
+        if (role := _role(name, places["roles"][name], entries, names, told)) is not None
     }
     principals = {
         name: Principal(
@@ -131,10 +144,10 @@ def _build(merged: Merged, accounts: Accounts, faults: Faults) -> Policy:
             rules=MappingProxyType(_permitted(held, rules)),
         )
         for name, entries in merged.read["principals"].items()
-        if (held := _held(entries, places["roles"], roles, faults)) is not None
+        if (held := _held(entries, places["roles"], roles, told)) is not None
     }
     for rule in rules.values():
-        _check_examples(rule, places["principals"], faults)
+        _check_examples(rule, places["principals"], told)
     return Policy(MappingProxyType(principals), MappingProxyType(rules), MappingProxyType(roles), digest="")
 
 
@@ -160,7 +173,9 @@ class _Names:
     def complaint(self, pattern: str) -> str:
         """Return what is wrong with a pattern that stands for nothing."""
         if "*" in pattern.removesuffix(".*"):
-            return f"{shown(pattern)} is not a command, 'prefix.*' or '*'"
+            meant = f"{pattern.rstrip('.*')}.*"
+            hint = f" (did you mean {meant!r}?)" if meant in self._below else ""
+            return f"{shown(pattern)} is not a command, 'prefix.*' or '*'{hint}"
         return f"{shown(pattern)} matches no command{suggest(pattern, sorted(self.all.union(self._below)))}"
 
 
@@ -182,7 +197,7 @@ def _terms(entries: Entries, key: str, names: _Names, faults: Faults) -> tuple[T
         return None
     terms = [Term(pattern, place, names.matching(pattern)) for pattern, place in entries.items(key)]
     for term in terms:
-        if not term.commands:
+        if names.all and not term.commands:  # without any command that is the fault
             faults.add(term.place, names.complaint(term.pattern))
     return tuple(terms) if all(term.commands for term in terms) else None
 

@@ -34,50 +34,22 @@ from rexecd.policy.values import (
     NETWORK,
     RUN,
     UMASK,
+    code_complaint,
+    command_complaint,
+    holder_complaint,
+    parameter_complaint,
     variable_complaint,
 )
-from rexecd.yamltext import shown
 
 _LONGEST: Final = 24 * 3600.0
-_YEARS: Final = 1e9
+_YEARS: Final = 3650 * 86400.0
 _SWITCH: Final = Choice(("allow", "refuse"))
-_IN_A_COMMAND: Final = "use lower-case letters, digits, '-', '_' and dots between words"
-_IN_A_PRINCIPAL: Final = "use letters, digits and . _ @ -, and begin with a letter or digit"
-
-
-def _command_complaint(name: str) -> str | None:
-    if name in names.RESERVED_COMMANDS:
-        return f"{name!r} is a word of the interactive session; choose another name"
-    if not names.is_name(names.COMMAND, name):
-        return f"{shown(name)} cannot name a command; {_IN_A_COMMAND}"
-    return None
-
-
-def _role_complaint(name: str) -> str | None:
-    return (
-        None
-        if names.is_name(names.PRINCIPAL, name)
-        else f"{shown(name)} cannot name a role; {_IN_A_PRINCIPAL}"
-    )
-
-
-def _principal_complaint(name: str) -> str | None:
-    if names.is_name(names.PRINCIPAL, name):
-        return None
-    return f"{shown(name)} cannot name a principal; {_IN_A_PRINCIPAL}"
-
-
-def _parameter_complaint(name: str) -> str | None:
-    if name in names.RESERVED_PARAMETERS:
-        return f"'--{name}' shows the usage of a command; choose another name"
-    if not names.is_name(names.PARAMETER, name):
-        return f"{shown(name)} cannot name a parameter; use letters, digits and '_'"
-    return None
-
-
 _SUMMARY: Final = Key(Line(), "What it is, for callers.")
 _ONCE: Final = {
-    "default": Key(Text(), "Taken when the caller gives none. It has to fit like any other value."),
+    "default": Key(
+        Text(),
+        "Taken when the caller gives none. It has to fit as any other. Give this or `optional`, not both.",
+    ),
     "optional": Key(
         Flag(),
         "Whether it may be left out without a default; its argument is then left out too.",
@@ -99,6 +71,11 @@ _DASH: Final = {
 }
 _PLAIN: Final = {**_ONCE, **_SEVERAL}
 _VALUED: Final = {**_PLAIN, **_DASH}
+_UNDER: Final = (
+    "Directories that exist, without wildcards; it has to be one of them or in one. It has to be spelled so, "
+    "with the directory as it is written here or as it is resolved, and no `..` in it may lead out. One that "
+    "is a link is resolved at each decision."
+)
 _WITHIN: Final = {"within": Key(Listed(NETWORK), "Networks it has to lie in; otherwise any.")}
 _EXACT: Final = Decimal(Exact(-LARGEST), Exact(LARGEST))
 
@@ -112,9 +89,6 @@ def _integers(least: int, most: int) -> dict[str, Key]:
     return _bounds(Key(form, "The smallest that fits."), Key(form, "The largest that fits."))
 
 
-_DURATION: Final = Duration(0.001, _YEARS)
-
-
 def _kind(about: str, *keys: dict[str, Key]) -> Table:
     own = {"summary": _SUMMARY}
     for more in keys:
@@ -125,6 +99,31 @@ def _kind(about: str, *keys: dict[str, Key]) -> Table:
 #: A repetition has no default, and an integer's is written without quotes.
 _INTEGER_DEFAULT: Final = {"default": Key(Integer(LOWEST, HIGHEST), _ONCE["default"].about)}
 _NUMBER_DEFAULT: Final = {"default": Key(_EXACT, _ONCE["default"].about)}
+
+#: What other languages call a type, and what it is called here.
+_SYNONYMS: Final = {
+    "regex": "pattern",
+    "regexp": "pattern",
+    "enum": "choice",
+    "string": "text",
+    "str": "text",
+    "int": "integer",
+    "float": "number",
+    "decimal": "number",
+    "bool": "flag",
+    "boolean": "flag",
+    "ip": "address",
+    "cidr": "network",
+    "file": "path",
+    "directory": "path",
+    "host": "hostname",
+    "date": "time",
+    "password": "secret",
+}
+_SEVERAL_WORDS: Final = ("list", "array", "repetition")
+_HINTS: Final = {word: f" (did you mean {meant!r}?)" for word, meant in _SYNONYMS.items()} | dict.fromkeys(
+    _SEVERAL_WORDS, "; a repetition has the type of each value, and 'most'"
+)
 
 PARAMETER: Final = Variant(
     "type",
@@ -143,10 +142,9 @@ PARAMETER: Final = Variant(
             _VALUED,
             _NUMBER_DEFAULT,
         ),
-        "word": _kind("At most 256 letters, digits and `. _ @ : + -`.", _VALUED),
+        "word": _kind("At most 256 letters, digits and `. _ @ : + -`, but not `.` or `..` alone.", _VALUED),
         "pattern": _kind(
-            "A text that matches a pattern as a whole. Patterns are matched in linear time, so that no "
-            "value can stall the service; there are no look-arounds and back-references.",
+            "A text of 1 to 1024 characters that matches a pattern as a whole; see Patterns above.",
             {
                 "matches": Key(Text(), "The pattern.", required=True),
                 "unicode": Key(_SWITCH, "Whether characters outside ASCII may come.", default="refuse"),
@@ -154,10 +152,10 @@ PARAMETER: Final = Variant(
             _VALUED,
         ),
         "path": _kind(
-            "An absolute path; links and `..` are resolved when it is decided, and the program is given "
-            "the resolved path.",
+            "An absolute path; links and `..` are resolved when it is decided, and the program is given the "
+            "resolved path.",
             {
-                "under": Key(Listed(DIRECTORY), "The directories it has to be in, or be.", required=True),
+                "under": Key(Listed(DIRECTORY), _UNDER, required=True),
                 "pass": Key(
                     Choice((Pass.ARGUMENT.value, Pass.DESCRIPTOR.value)),
                     "With `descriptor` the file is opened for the program, following no link, and the "
@@ -169,14 +167,18 @@ PARAMETER: Final = Variant(
             _PLAIN,
         ),
         "hostname": _kind("A host's name (RFC 1123); it is not looked up.", _PLAIN),
-        "address": _kind("An IPv4 or IPv6 address.", _WITHIN, _PLAIN),
+        "address": _kind(
+            "An IPv4 or IPv6 address, passed on as written; `::ffff:10.0.0.1` is 10.0.0.1 to `within`.",
+            _WITHIN,
+            _PLAIN,
+        ),
         "network": _kind("A network as `address/bits`, without bits behind its mask.", _WITHIN, _PLAIN),
         "port": _kind("A port's number.", _integers(1, LAST_PORT), _PLAIN, _INTEGER_DEFAULT),
         "duration": _kind(
             "A length of time with its unit: `250ms`, `30s`, `5m`, `2h`, `1d`; it is passed on as written.",
             _bounds(
-                Key(_DURATION, "The shortest that fits.", default=0.0, shown="0s"),
-                Key(_DURATION, "The longest that fits.", default=365 * 86400.0),
+                Key(Duration(0.0, _YEARS), "The shortest that fits.", default=0.0),
+                Key(Duration(0.001, _YEARS), "The longest that fits.", default=365 * 86400.0),
             ),
             _PLAIN,
         ),
@@ -198,8 +200,7 @@ PARAMETER: Final = Variant(
                 "pass": Key(
                     Choice((Pass.STDIN.value, Pass.DESCRIPTOR.value, Pass.ENVIRONMENT.value)),
                     "How the program gets it: as its standard input, as a file `/dev/fd/N` (the hole "
-                    "stands at the end of its argument), or in a variable, which processes of the same "
-                    "user can read in /proc.",
+                    "stands at the end of its argument), or in a variable, which what it starts has too.",
                     required=True,
                 ),
                 "variable": Key(Text(), "The environment variable, for `pass: environment`."),
@@ -207,12 +208,21 @@ PARAMETER: Final = Variant(
             },
         ),
     },
+    hints=_HINTS,
 )
 
 LIMITS: Final = Table(
     {
-        "output": Key(Size(), "Most bytes of standard output and error together; more is cut off, visibly."),
-        "input": Key(Size(), "Most bytes of standard input; more is cut off, visibly."),
+        "output": Key(
+            Size(),
+            "Most bytes of standard output and error together. The program runs on; what it writes beyond is "
+            "thrown away, and the caller and the trail are told.",
+        ),
+        "input": Key(
+            Size(),
+            "Most bytes of standard input. What comes beyond is thrown away, and the caller and the trail "
+            "are told.",
+        ),
     },
     "Ceilings of one run.",
     later=frozenset({"concurrency", "rate", "memory", "cpu", "processes", "open_files", "file_size", "nice"}),
@@ -223,7 +233,8 @@ EXAMPLE: Final = Table(
         "as": Key(Text(), "The principal that asks.", required=True),
         "from": Key(
             Text(),
-            "The address it asks from. Without one the example is asked from an address that is admitted.",
+            "The address it asks from. Without one the example is asked from an address that is admitted "
+            "(`rexecd policy explain` takes 127.0.0.1).",
         ),
         "line": Key(Text(), "The line it sends; it begins with the name of this command.", required=True),
         "justification": Key(Line(most=MAX_JUSTIFICATION), "The reason it gives."),
@@ -246,12 +257,12 @@ COMMAND: Final = Table(
         "parameters": Key(
             Named(
                 PARAMETER,
-                check=_parameter_complaint,
+                check=parameter_complaint,
                 pattern=f"^(?:{names.PARAMETER.pattern})$",
                 words="a mapping of names to parameters",
                 most=MAX_PARAMETERS,
             ),
-            "What callers fill in, in the order of their positions.",
+            "What callers fill in, in the order of their positions; declare last what may be left out.",
         ),
         "stdin": Key(
             Choice([mode.value for mode in Stdin]),
@@ -259,7 +270,10 @@ COMMAND: Final = Table(
             default=Stdin.REFUSE.value,
         ),
         "timeout": Key(
-            Duration(0.001, _LONGEST), "When it and everything it started is ended.", default=60.0
+            Duration(0.001, _LONGEST),
+            "How long it may run. Then its process group gets TERM, and KILL after `kill_grace` "
+            "(rexecd.yaml(5)); what left the group is not caught. The caller gets the exit status 124.",
+            default=60.0,
         ),
         "limits": Key(LIMITS, "Ceilings of one run."),
         "run_as": Key(RUN_AS, "Who it runs as. Without it: the daemon's own user."),
@@ -285,9 +299,7 @@ COMMAND: Final = Table(
         "silence": Key(
             Named(
                 Line(),
-                check=lambda code: (
-                    None if names.is_name(names.LINT_CODE, code) else f"{shown(code)} is no code of lint"
-                ),
+                check=code_complaint,
                 pattern=f"^(?:{names.LINT_CODE.pattern})$",
                 words="a mapping of codes to reasons",
             ),
@@ -301,7 +313,12 @@ COMMAND: Final = Table(
 _TERMS: Final = Listed(Text("a command's name, `prefix.*` or `*`"))
 ROLE: Final = Table(
     {
-        "allow": Key(_TERMS, "The commands its holders may run.", required=True),
+        "allow": Key(
+            _TERMS,
+            "The commands its holders may run. `service.*` stands for `service.stop` and "
+            "`service.web.stop`, not for `service` itself.",
+            required=True,
+        ),
         "deny": Key(_TERMS, "The commands they may not run, whatever other roles they hold."),
     },
     "What those who hold it may run. Deny beats allow, and order means nothing.",
@@ -320,7 +337,7 @@ _SECTIONS: Final = {
     "principals": Key(
         Named(
             PRINCIPAL,
-            check=_principal_complaint,
+            check=holder_complaint("principal"),
             pattern=f"^(?:{names.PRINCIPAL.pattern})$",
             words="a mapping of names to principals",
         ),
@@ -329,7 +346,7 @@ _SECTIONS: Final = {
     "roles": Key(
         Named(
             ROLE,
-            check=_role_complaint,
+            check=holder_complaint("role"),
             pattern=f"^(?:{names.PRINCIPAL.pattern})$",
             words="a mapping of names to roles",
         ),
@@ -338,7 +355,7 @@ _SECTIONS: Final = {
     "commands": Key(
         Named(
             COMMAND,
-            check=_command_complaint,
+            check=command_complaint,
             pattern=f"^(?:{names.COMMAND.pattern})$",
             words="a mapping of names to commands",
         ),

@@ -3,10 +3,11 @@
 import ipaddress
 import re
 import shlex
+from collections.abc import Callable
 from typing import Final
 
 from rexecd import names, yamltext
-from rexecd.forms import Own, Schema, Text, is_printable
+from rexecd.forms import Listed, Own, Schema, Text, is_printable
 from rexecd.limits import MAX_LINE, MAX_TEXT
 from rexecd.policy.places import Network, is_clean_directory, is_clean_path
 from rexecd.policy.template import Hole, Template, element
@@ -16,11 +17,14 @@ from rexecd.yamltext import Faults, Node, shown
 _TAKEN: Final = ("LD_", "REXEC_")
 #: IPv4 in IPv6: addresses that came so are compared as the IPv4 ones they are.
 _MAPPED: Final = ipaddress.ip_network("::ffff:0:0/96")
+_WORDS: Final = Listed(Text(), unique=False)
+_IN_A_COMMAND: Final = "use lower-case letters, digits, '-', '_' and dots between words"
+_IN_A_PRINCIPAL: Final = "use letters, digits and . _ @ -, and begin with a letter or digit"
 
 
 def _template(node: Node, faults: Faults) -> Template | None:
     """Return what is run: a text is split once, here; a list is taken as it stands."""
-    words = yamltext.texts(node, faults) if isinstance(node, yamltext.Sequence) else _split(node, faults)
+    words = _WORDS.read(node, faults) if isinstance(node, yamltext.Sequence) else _split(node, faults)
     if words is None:
         return None
     template = Template(tuple(map(element, words)))
@@ -84,6 +88,42 @@ UMASK: Final = Text(
     pattern=re.compile(r"0?[0-7]{3}"),
     complaint='{shown} is not a umask such as "027"',
 )
+
+
+def command_complaint(name: str) -> str | None:
+    """Return what is wrong with the name of a command."""
+    if name in names.RESERVED_COMMANDS:
+        return f"{name!r} is a word of the interactive session; choose another name"
+    if not names.is_name(names.COMMAND, name):
+        return f"{shown(name)} cannot name a command; {_IN_A_COMMAND}"
+    return None
+
+
+def holder_complaint(what: str) -> Callable[[str], str | None]:
+    """Return the check of names of principals, and of roles, which look the same."""
+
+    def complaint(name: str) -> str | None:
+        if names.is_name(names.PRINCIPAL, name):
+            return None
+        return f"{shown(name)} cannot name a {what}; {_IN_A_PRINCIPAL}"
+
+    return complaint
+
+
+def code_complaint(code: str) -> str | None:
+    """Return what is wrong with a code of lint; whether there is such a one lint says."""
+    if names.is_name(names.LINT_CODE, code):
+        return None
+    return f"{shown(code)} is no code of lint; docs/LINT.md has them"
+
+
+def parameter_complaint(name: str) -> str | None:
+    """Return what is wrong with the name of a parameter."""
+    if name in names.RESERVED_PARAMETERS:
+        return f"'--{name}' shows the usage of a command; choose another name"
+    if not names.is_name(names.PARAMETER, name):
+        return f"{shown(name)} cannot name a parameter; use letters, digits and '_'"
+    return None
 
 
 def variable_complaint(name: str) -> str | None:

@@ -112,6 +112,11 @@ REFUSED: dict[str, tuple[Form, str, list[str]]] = {
         "0.49",
         ["1:1: '0.49' is not between 0.5 and 3"],
     ),
+    "a number below a small bound": (
+        Decimal(Exact("1E-8"), Exact(3)),
+        "0",
+        ["1:1: '0' is not between 0.00000001 and 3"],
+    ),
     "a number with an exponent": (
         Decimal(Exact(0), Exact(3)),
         "1e0",
@@ -122,10 +127,40 @@ REFUSED: dict[str, tuple[Form, str, list[str]]] = {
         "alow",
         ["1:1: 'alow' is none of allow, refuse (did you mean 'allow'?)"],
     ),
+    "a word that YAML guesses and is no choice": (
+        Choice(("allow", "refuse")),
+        "yes",
+        ["1:1: expected one of allow, refuse, found 'yes'"],
+    ),
+    "a choice that YAML guesses": (Choice(("5",)), "5", ["1:1: '5' is read as an integer by YAML; quote it"]),
+    "a list instead of a choice": (Choice(("a", "b")), "[a]", ["1:1: expected one of a, b, found a list"]),
+    "a word with a hint": (
+        Choice(("allow", "refuse"), hints={"deny": "; write refuse"}),
+        "deny",
+        ["1:1: 'deny' is none of allow, refuse; write refuse"],
+    ),
     "an empty list": (Listed(Text()), "[]", ["1:1: the list is empty"]),
     "a short list": (Listed(Text(), least=2), "[a]", ["1:1: fewer than 2 items in the list"]),
     "a long list": (Listed(Text(), most=1), "[a, b]", ["1:1: more than 1 items in the list"]),
-    "no list": (Listed(Text()), "a", ["1:1: expected a list, found 'a'"]),
+    "no list": (Listed(Text()), "{}", ["1:1: expected a list, found a mapping"]),
+    "one item and no list": (Listed(Text()), "a b", ["1:1: expected a list, found 'a b'; write [a b]"]),
+    "an item with a comma and no list": (
+        Listed(Text()),
+        "a, b",
+        ["1:1: expected a list, found 'a, b'; write [\"a, b\"]"],
+    ),
+    "a quoted item and no list": (Listed(Text()), "'1'", ["1:1: expected a list, found '1'; write [\"1\"]"]),
+    "an item that needs quotes and no list": (
+        Listed(Text()),
+        "::1",
+        ["1:1: expected a list, found '::1'; write [\"::1\"]"],
+    ),
+    "neither an item nor a list": (Listed(Integer(0, 9)), "a", ["1:1: expected a list, found 'a'"]),
+    "a long item and no list": (
+        Listed(Text()),
+        "x" * 65,
+        [f"1:1: expected a list, found '{'x' * 64}...'"],
+    ),
     "a list with faults": (
         Listed(Integer(0, 5)),
         "[1, 9, x, 1]",
@@ -154,6 +189,15 @@ def test_what_does_not_fit_is_a_fault_and_no_value(case: str) -> None:
     form, text, faults = REFUSED[case]
 
     assert (None, faults) == read(form, text)
+
+
+@pytest.mark.parametrize("written", ["yes", "True", "on", "1", "'true'", "[~]"])
+def test_other_truths_are_faults(written: str) -> None:
+    """No other spelling of a truth value counts."""
+    value, (fault,) = read(Flag(), written)
+
+    assert value is None
+    assert fault.startswith("1:1: expected true or false, found ")
 
 
 def test_what_could_not_be_parsed_is_told_once() -> None:
@@ -256,6 +300,7 @@ VARIANT = Variant(
         "text": Table({"max": Key(Integer(1, 9), "", default=5)}),
     },
     later=frozenset({"colour"}),
+    hints={"string": " (did you mean 'text'?)"},
 )
 
 
@@ -275,7 +320,10 @@ def test_a_variant_is_read_by_its_key() -> None:
         ("[]", "1:1: expected a mapping, found a list"),
         ("{type: txt, of: 1}", "1:8: 'txt' is none of choice, text (did you mean 'text'?)"),
         ("{type: colour}", "1:8: type 'colour' is not supported by this version"),
-        ("{type: [text]}", "1:8: expected a text, found a list"),
+        ("{type: [text]}", "1:8: expected one of choice, text, found a list"),
+        ("{type: ~}", "1:8: expected one of choice, text, found nothing"),
+        ("{type: no}", "1:8: expected one of choice, text, found 'no'"),
+        ("{type: string}", "1:8: 'string' is none of choice, text (did you mean 'text'?)"),
     ],
 )
 def test_without_a_known_word_no_table_is_chosen(text: str, fault: str) -> None:
@@ -295,10 +343,12 @@ WORDS: dict[str, Form] = {
     "the integer 1": Integer(1, 1),
     "an integer": Integer(-(2**63), 2**63 - 1),
     "a number from 0 to 0.5": Decimal(Exact(0), Exact("0.5")),
+    "a number from 0.00000001 to 1000": Decimal(Exact("1E-8"), Exact("1E+3")),
     "true or false": Flag(),
     "one of a, b": Choice(("a", "b")),
     "a duration, such as 30s, from 50ms to 1h": Duration(0.05, 3600.0),
     "a duration, such as 30s": Duration(),
+    "a duration, such as 30s, from 0s to 3650d": Duration(0.0, 3650 * 86400.0),
     "a size, such as 64KiB, from 1B to 1MiB": Size(1, 2**20),
     "a size, such as 64KiB": Size(),
     "a list, each item one line of text": Listed(Line()),
@@ -316,7 +366,9 @@ DEFAULTS: dict[str, tuple[Key, str | None]] = {
     "a duration": (Key(Duration(), "", default=90.0), "90s"),
     "a size": (Key(Size(), "", default=2048), "2KiB"),
     "a flag": (Key(Flag(), "", default=False), "false"),
+    "no duration": (Key(Duration(0.0), "", default=0.0), "0s"),
     "an integer": (Key(Integer(0, 9), "", default=0), "0"),
+    "a number": (Key(Decimal(Exact(0), Exact(1)), "", default=Exact("1E-7")), "0.0000001"),
     "a text": (Key(Text(), "", default="certs/a b.pem"), "certs/a b.pem"),
     "a text to quote": (Key(Text(), "", default="027"), '"027"'),
     "a word to quote": (Key(Text(), "", default="no"), '"no"'),

@@ -10,8 +10,9 @@ import pytest
 
 from rexecd import policyfiles
 from rexecd.errors import ConfigError
+from rexecd.files import read_text
 from rexecd.policy.load import load
-from rexecd.policyfiles import load_policy, read_policy, show_policy
+from rexecd.policyfiles import check_identities, load_files, load_policy, show_policy
 from tests.unit.policy.worlds import POLICIES, SHIPPED, Machine
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="gives a file to another user")
@@ -68,13 +69,12 @@ def test_the_files_of_a_directory_are_read_in_the_order_of_their_names(main: Pat
     """Not in the order in which the file system has them."""
     for file in ("20-b.yaml", "10-c.yaml", "9-a.yaml", "Z.yaml"):
         part(parts, file, file.split(".")[0].lower())
-    merged, files = read_policy(main)
+    policy, files = load_files(main)
 
-    assert merged is not None
     assert [str(main), *(str(parts / name) for name in ("10-c.yaml", "20-b.yaml", "9-a.yaml", "Z.yaml"))] == [
         file.source for file in files
     ]
-    assert {"main", "10-c", "20-b", "9-a", "z"} == set(load_policy(main).principals["ann"].rules)
+    assert {"main", "10-c", "20-b", "9-a", "z"} == set(policy.principals["ann"].rules)
 
 
 def test_the_digest_is_that_of_all_files_in_order(main: Path, parts: Path) -> None:
@@ -256,6 +256,60 @@ def test_a_directory_with_too_many_files_is_a_fault(main: Path, parts: Path) -> 
         part(parts, f"{number}.yaml", f"c{number}")
 
     assert (f"{main}:2:10: {parts}: has more than 256 files",) == faults(main)
+
+
+@pytest.mark.parametrize("where", ["read_text", "list_directory"])
+def test_whatever_the_system_says_is_a_fault(main: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """A reload and a check know one kind of error, with its place."""
+
+    def fail(path: Path, **_: str) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(policyfiles, where, fail)
+    place = main if where == "read_text" else main.parent / "policy.d"
+
+    assert (f"{place}: cannot be read: Permission denied",) == faults(main)
+
+
+@pytest.mark.parametrize("path", ["/dev/stdin", "/dev/fd/63", "/proc/self/fd/0"])
+def test_a_policy_is_not_read_from_a_pipe(path: str) -> None:
+    """It has no directory that could be judged; the message says what to do."""
+    (fault,) = faults(Path(path))
+
+    assert fault.startswith(f"{path}: a policy is read from a file, ")
+    assert fault.endswith("; write it to a file in a directory of its own")
+
+
+def test_each_file_is_read_once(main: Path, parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what is shown is what was checked."""
+    part(parts, "a.yaml", "a")
+    seen: list[Path] = []
+
+    def count(path: Path, *, hint: str = "") -> str:
+        seen.append(path)
+        return read_text(path, hint=hint)
+
+    monkeypatch.setattr(policyfiles, "read_text", count)
+    show_policy(main)
+
+    assert [main, parts / "a.yaml"] == seen
+
+
+def test_an_identity_that_cannot_be_taken_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the place of its rule, for programs too; a rule without one is none."""
+    text = (
+        "version: 1\ncommands:\n  x: {summary: x, run: /bin/x, run_as: web}\n  y: {summary: y, run: /bin/y}\n"
+    )
+    policy = load(text, "p", accounts=Machine())
+    monkeypatch.setattr(policyfiles, "can_become", lambda _: False)
+    with pytest.raises(ConfigError) as caught:
+        check_identities(policy)
+    what = "to run 'x' as web (uid 1001, gid 1001, groups 33,1001) the monitor has to be root"
+
+    assert (f"p:3:3: {what}",) == caught.value.faults
+    assert [(policy.rules["x"].place, what)] == list(caught.value.found)
+    monkeypatch.setattr(policyfiles, "can_become", lambda _: True)
+    check_identities(policy)
 
 
 def test_a_missing_policy_says_how_to_get_one(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rexecd import policyfiles
 from rexecd.cli import check
 from rexecd.cli.init import Layout, lay_out
 from rexecd.cli.rexecd import main
@@ -80,7 +81,7 @@ def test_a_good_installation_gets_a_line_for_each_part(
     policy, certificate, state = output.out.splitlines()
 
     assert (0, "") == (status, output.err)
-    assert f"rexecd: {tmp_path}/policy.yaml: 1 principals, 1 commands: good" == policy
+    assert f"rexecd: {tmp_path}/policy.yaml: 1 principal, 1 command: good" == policy
     assert certificate.startswith(f"rexecd: {tmp_path}/certs/server.pem: good until ")
     assert certificate.endswith(f", --pin sha256:{made.pin}")
     assert f"rexecd: {tmp_path}/state/trail.key: good, at record 1" == state
@@ -91,7 +92,7 @@ def test_examples_that_hold_are_counted(tmp_path: Path, capsys: pytest.CaptureFi
     path = keep(tmp_path, POLICY.replace("...\n", EXAMPLES))
 
     assert 0 == main(["check", "--strict", "--policy", str(path)])
-    assert f"rexecd: {path}: 1 principals, 1 commands, 2 examples hold: good\n" == capsys.readouterr().out
+    assert f"rexecd: {path}: 1 principal, 1 command, 2 examples hold: good\n" == capsys.readouterr().out
 
 
 def test_a_failed_example_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,7 +178,7 @@ def test_json_says_good_beside_a_warning(
     told = json.loads(capsys.readouterr().out)
 
     assert (0, True, 1) == (status, told["good"], len(told["findings"]))
-    assert [f"{path}: 1 principals, 1 commands: good"] == told["facts"]
+    assert [f"{path}: 1 principal, 1 command: good"] == told["facts"]
 
 
 @pytest.mark.parametrize(
@@ -231,14 +232,15 @@ def test_a_policy_alone_needs_nothing_beside_it(
     status = main(["check", "--policy", "policy.yaml"])
 
     assert (0, ["policy.yaml"]) == (status, os.listdir(tmp_path))
-    assert [Facts({"/bin/true": None}, None, ())] == told
+    assert [Facts({"/bin/true": None}, None, (), frozenset())] == told
     assert capsys.readouterr().err.startswith("rexecd: warning: policy.yaml:8:3: ")
 
 
 def test_lint_is_told_what_the_machine_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs, principals with a valid token, and files without an end."""
     open_text = POLICY.replace("---\n", "").replace("...\n", "") + "# last\n\n"
-    made = laid_out(tmp_path, open_text.replace("/bin/true", "/nowhere/at-all"))
+    open_text = open_text.replace("/bin/true", "/nowhere/at-all\n    working_directory: /nowhere")
+    made = laid_out(tmp_path, open_text)
     with Store(tmp_path / "state/tokens.sqlite") as store:
         store.add(TokenRecord("Unit0002", bytes(31) + b"2", "old", datetime.now(UTC), datetime.now(UTC)))
     told = warn(monkeypatch, Place("x", 1, 1))
@@ -248,7 +250,8 @@ def test_lint_is_told_what_the_machine_says(tmp_path: Path, monkeypatch: pytest.
         Facts(
             {"/nowhere/at-all": "'/nowhere/at-all' not found"},
             frozenset({"ci"}),
-            (Place(f"{tmp_path}/policy.yaml", 11, 1),),
+            (Place(f"{tmp_path}/policy.yaml", 12, 1),),
+            frozenset({"/nowhere"}),
         )
     ] == told
 
@@ -276,13 +279,71 @@ def test_a_directory_that_cannot_be_read_is_one_line(
 ) -> None:
     """Whatever the system says."""
 
-    def unreadable(path: Path) -> Policy:
+    def unreadable(path: Path, **_: str) -> str:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(check, "load_policy", unreadable)
+    monkeypatch.setattr(policyfiles, "read_text", unreadable)
 
     assert 1 == main(["check", "--policy", str(tmp_path)])
-    assert f"rexecd: error: {tmp_path}: Permission denied\n" == capsys.readouterr().err
+    assert f"rexecd: error: {tmp_path}: cannot be read: Permission denied\n" == capsys.readouterr().err
+
+
+RUN_AS = POLICY.replace("    timeout", "    run_as: {user: 12345, group: 12345}\n    timeout")
+
+
+@pytest.mark.parametrize("able", [False, True])
+def test_a_policy_that_this_process_cannot_carry_out_is_not_good(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, able: bool
+) -> None:
+    """As the monitor would refuse it; root becomes anyone."""
+    monkeypatch.setattr(policyfiles, "can_become", lambda _: able)
+    made = laid_out(tmp_path, RUN_AS)
+    status = main(["check", "--config", str(made.config)])
+    output = capsys.readouterr()
+    said = (
+        "policy.yaml:8:3: to run 'hello' as 12345 (uid 12345, gid 12345, groups none) the monitor has to be"
+    )
+
+    assert (0 if able else 1, not able) == (status, said in output.err)
+
+
+def test_a_policy_alone_may_be_that_of_another_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What this process can become says nothing then."""
+    monkeypatch.setattr(policyfiles, "can_become", lambda _: False)
+
+    assert 0 == main(["check", "--policy", str(keep(tmp_path, RUN_AS))])
+    assert "" == capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(1, "1 principal, 1 command, 1 example holds"), (2, "1 principal, 1 command, 2 examples hold")],
+)
+def test_one_and_many_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int, said: str
+) -> None:
+    """In the line about a good policy."""
+    lines = EXAMPLES.splitlines(keepends=True)
+    path = keep(tmp_path, POLICY.replace("...\n", "".join([*lines[: count + 1], lines[-1]])))
+
+    assert 0 == main(["check", "--policy", str(path)])
+    assert f"rexecd: {path}: {said}: good\n" == capsys.readouterr().out
+
+
+def test_a_directory_that_is_not_there_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that a file stands in the way of, too; one that we may not look for is not known."""
+    path = keep(
+        tmp_path,
+        POLICY.replace("    timeout", f"    working_directory: {tmp_path}/policy.yaml/x\n    timeout"),
+    )
+
+    assert 0 == main(["check", "--policy", str(path)])
+    assert ": RX306 it starts in " in capsys.readouterr().err
+    assert not check._is_missing("/" + "x" * 300)
 
 
 def test_a_policy_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,13 +9,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from rexecd import policyfiles
 from rexecd.cli import operate
+from rexecd.cli import policy as policy_verbs
 from rexecd.cli.init import lay_out
 from rexecd.cli.rexecd import main
 from rexecd.errors import Refused
 from rexecd.policy.decide import Request, decide
 from rexecd.policyfiles import load_policy
 from rexecd.wire.messages import Offer
+from tests.unit.policy.worlds import Machine
 
 ROOT = Path(__file__).parents[3]
 SECRET = "hunter2-of-the-tests"
@@ -61,7 +64,7 @@ checks, in order
   justification        ok  not required
   words                ok  given: unit
   parameter 'unit'     ok  'nginx': one of nginx, cron
-  arguments            ok  4, none of them an option that is not in the rule
+  arguments            ok  4, the program among them
   input                ok  none
 what is started
   argument 0         '/bin/systemctl'
@@ -95,15 +98,17 @@ what the trail says
   parameter 'unit': not one of the options
 """
 POWER = """\
-eve (policy.yaml:4:3), from anywhere: 1 of 1 commands
+eve (policy.yaml:4:3), from anywhere: 1 of 1 command
 
 service.restart <unit> (policy.yaml:9:3)
-  runs     /bin/systemctl restart {unit} 'a b'
-  as       the daemon's own user
-  timeout  90s
-  from     10.1.0.0/16
-  stdin    refuse
-  by       role few with 'service.*' (policy.yaml:7:17)
+  runs            /bin/systemctl restart {unit} 'a b'
+  as              the daemon's own user
+  timeout         90s
+  from            10.1.0.0/16
+  stdin           refuse
+  by              role few with 'service.*' (policy.yaml:7:17)
+  parameter unit  choice (of 'nginx', 'cron')
+  output limit    1MiB
 """
 
 
@@ -116,7 +121,8 @@ def keep(name: str, text: str) -> None:
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in a directory with a policy and nothing else."""
+    """Work in a directory with a policy and nothing else, on a machine that has every program."""
+    monkeypatch.setattr(policy_verbs, "program_fault", lambda _: None)
     monkeypatch.chdir(tmp_path)
     keep("policy.yaml", POLICY)
     return tmp_path
@@ -396,10 +402,114 @@ def test_a_power_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
         "timeout": 90.0,
         "from": ["10.1.0.0/16"],
         "stdin": "refuse",
+        "parameters": [{"name": "unit", "takes": "choice (of 'nginx', 'cron')"}],
+        "environment": {},
+        "working_directory": "/",
+        "umask": "027",
+        "input_limit": None,
+        "output_limit": 1 << 20,
         "justification": "optional",
         "hidden": False,
         "granted_by": "role few with 'service.*' (policy.yaml:7:17)",
     } == command
+
+
+EVERYTHING = """\
+version: 1
+principals: {eve: {roles: [all]}}
+roles: {all: {allow: ["*"]}}
+commands:
+  tool:
+    summary: S
+    run: [/bin/tool, "{file}", "{count}", "{wait}", "{rest...}", "a\\nb  forged  row"]
+    parameters:
+      file: {type: path, under: [/srv, /var]}
+      count: {type: integer, min: 1, max: 9, default: 3}
+      wait: {type: duration, min: 1s, max: 90s, default: 1m}
+      rest: {type: text, max: 5, least: 0, most: 3, leading_dash: allow, summary: The rest}
+    environment: {MODE: "slow\\n  as  root", LEVEL: "3"}
+    limits: {input: 1KiB, output: 2MiB}
+    stdin: accept
+    umask: "077"
+    working_directory: /srv
+"""
+
+
+def test_everything_a_rule_declares_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Parameters, environment, and what is not as it is without the key."""
+    keep("policy.yaml", EVERYTHING)
+    main(["policy", "list", "--policy", "policy.yaml", "--as", "eve"])
+    rows = [tuple(row.strip().split("  ", 1)) for row in capsys.readouterr().out.splitlines()[3:]]
+
+    assert {
+        "parameter file": "path (under '/srv', '/var')",
+        "parameter count": "integer (min 1; max 9; default 3)",
+        "parameter wait": "duration (min 1s; max 90s; default '1m')",
+        "parameter rest": "text (max 5; summary 'The rest'; leading dash yes; repeat 0 to 3 times)",
+        "environment MODE": r"'slow\n  as  root'",
+        "environment LEVEL": "'3'",
+        "working directory": "/srv",
+        "umask": "077",
+        "input limit": "1KiB",
+        "output limit": "2MiB",
+    } == {
+        name: value.strip()
+        for name, value in rows
+        if name.split()[0] not in {"runs", "as", "timeout", "from", "stdin", "by"}
+    }
+
+
+def test_no_row_can_be_forged(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not by a list, and not by a difference: a newline in the policy is escaped."""
+    keep("policy.yaml", EVERYTHING)
+    keep("new.yaml", EVERYTHING.replace("forged  row", "forged  column"))
+    main(["policy", "list", "--policy", "policy.yaml", "--as", "eve"])
+    listed = capsys.readouterr().out
+    main(["policy", "diff", "policy.yaml", "new.yaml"])
+    told = capsys.readouterr().out
+
+    assert r"a\x0ab  forged  row" in listed
+    assert [] == [
+        line for line in listed.splitlines() if line.strip().startswith(("forged", "b  ", "as  root"))
+    ]
+    assert (1, True) == (told.count("\n"), r"a\x0ab  forged  column" in told)
+
+
+@pytest.mark.parametrize(
+    ("line", "patched", "said"),
+    [
+        ("service.restart nginx", "program_fault", "'/bin/systemctl' is away"),
+        ("service.restart nginx", "can_become", "this process cannot start anything as web"),
+        (SECRETS[0], None, "'/usr' is not a regular file"),
+        (
+            f"{SECRETS[1].removesuffix('/usr note')} /usr/nowhere",
+            None,
+            "'/usr/nowhere' cannot be looked at: No such file",
+        ),
+        ("away", None, "'/nowhere' cannot be looked at: No such file or directory"),
+    ],
+)
+def test_what_would_stop_the_start_is_noted(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    patched: str | None,
+    said: str,
+) -> None:
+    """On this machine; the decision and the exit status stay what they are."""
+    keep("policy.yaml", POLICY + "  away: {summary: A, run: /bin/true, working_directory: /nowhere}\n")
+    if patched == "program_fault":
+        monkeypatch.setattr(policy_verbs, patched, lambda path: f"{path!r} is away")
+    if patched == "can_become":
+        monkeypatch.setattr(policy_verbs, patched, lambda _: False)
+        monkeypatch.setattr(policyfiles, "SystemAccounts", Machine)
+        keep("policy.yaml", POLICY.replace("    timeout: 90s", "    timeout: 90s\n    run_as: web"))
+
+    assert (0, 0) == (explain("--", line), explain("--json", "--", line))
+    shown = capsys.readouterr().out
+    text, _, rest = shown.partition("\n{")
+    assert said in text.partition("\n  note ")[2]
+    assert [True] == [said in note for note in json.loads("{" + rest)["invocation"]["notes"]]
 
 
 @pytest.mark.parametrize(
@@ -445,7 +555,7 @@ def test_a_difference_is_told_by_principal(capsys: pytest.CaptureFixture[str]) -
         "ci: from 10.0.0.0/8, 127.0.0.1/32 -> 10.0.0.0/8",
         "ci: gains feed.all (new.yaml:26:3)",
         "ci: loses feed",
-        "ci: service.restart changed: timeout 90s -> 60s (new.yaml:9:3)",
+        "ci: service.restart changed: timeout 90s -> 1m (new.yaml:9:3)",
         "eve: is gone",
         "eve: loses service.restart",
     ] == output.splitlines()
@@ -472,7 +582,7 @@ def test_a_difference_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> No
             {
                 "command": "service.restart",
                 "place": "new.yaml:9:3",
-                "what": [{"what": "timeout", "old": "90s", "new": "60s"}],
+                "what": [{"what": "timeout", "old": "90s", "new": "1m"}],
             }
         ],
     } == shown["principals"][1]

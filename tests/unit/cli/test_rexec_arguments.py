@@ -1,5 +1,6 @@
 """What stands on `rexec`'s command line, and its manual."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -104,13 +105,23 @@ def test_help_and_version_need_no_host(line: str, start: str) -> None:
         (["disk", "--help"], "disk"),
         (["disk"], None),
         ([], None),
-        (["disk --help"], None),
+        (["disk --help"], "disk"),
+        (["'disk' --help "], "disk"),
+        (["disk x --help"], None),
+        (["disk '--help"], None),
+        (["--help"], None),
         (["disk", "x", "--help"], None),
     ],
 )
-def test_help_for_a_command_is_exactly_two_words(words: list[str], expected: str | None) -> None:
+def test_help_for_a_command_is_exactly_its_name_and_help(words: list[str], expected: str | None) -> None:
     """Everything else is the command's own."""
     assert expected == parse_arguments(["web1", *words]).help_for
+
+
+def test_a_dash_is_no_file_of_a_value() -> None:
+    """Whoever means standard input is told how to write it."""
+    with pytest.raises(UsageError, match=re.escape("'p=-': standard input is written p=/dev/stdin")):
+        parse_arguments(["--value-file", "p=-", "web1", "disk"])
 
 
 def test_the_manual_names_every_option() -> None:

@@ -118,3 +118,9 @@ def test_everything_is_written_where_the_descriptor_does_not_block() -> None:
     os.close(read)
 
     assert data == got
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 rules"), (1, "1 rule"), (2, "2 rules")])
+def test_one_of_a_thing_is_no_many(number: int, said: str) -> None:
+    """Whatever is counted."""
+    assert said == say.count(number, "rule")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rexecd.policy import diff as differences
-from rexecd.policy.diff import Change, Difference, diff
+from rexecd.policy.diff import Change, Difference, describe_parameter, diff
 from rexecd.policy.load import load
 from rexecd.policy.model import Policy, Rule
 
@@ -86,7 +86,7 @@ def test_a_policy_does_not_differ_from_itself(grants: dict[str, frozenset[str]])
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("30s", "60s", ["timeout 30s -> 60s"]),
+        ("30s", "60s", ["timeout 30s -> 1m"]),
         (
             "-n{lines}",
             "--lines={lines}",
@@ -100,7 +100,7 @@ def test_a_policy_does_not_differ_from_itself(grants: dict[str, frozenset[str]])
         (
             "max: 9, default: 3",
             "max: 99, optional: true",
-            ["parameter lines integer (min 1; max 9; default '3') -> integer (min 1; max 99; optional yes)"],
+            ["parameter lines integer (min 1; max 9; default 3) -> integer (min 1; max 99; optional yes)"],
         ),
         (
             "{type: choice, of: [a, b]}",
@@ -132,6 +132,22 @@ def test_a_policy_does_not_differ_from_itself(grants: dict[str, frozenset[str]])
 def test_a_changed_rule_says_what_changed(old: str, new: str, said: list[str]) -> None:
     """In the words of the policy, the old value and the new one."""
     assert said == changes(old, new)
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ("{type: number, min: 0.5, default: 1.5}", "number (min 0.5; default 1.5)"),
+        ("{type: duration, min: 90s, max: 3600s}", "duration (min 90s; max 1h)"),
+        ("{type: address}", "address"),
+        ("{type: word, default: '5'}", "word (default '5')"),
+    ],
+)
+def test_a_parameter_is_described_in_the_words_of_the_policy(declared: str, said: str) -> None:
+    """Bounds that are none are left out, a number has no quotes, and a duration has its largest unit."""
+    found = policy(f"    run: [/bin/logs, '{{x}}']\n    parameters: {{x: {declared}}}\n").rules["logs"]
+
+    assert said == describe_parameter(found.parameters["x"])
 
 
 def test_the_order_of_parameters_is_a_change() -> None:

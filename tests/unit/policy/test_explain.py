@@ -38,7 +38,7 @@ def test_an_allowed_request_is_explained_check_by_check() -> None:
         ("parameter 'path'", "'/srv': an absolute path below a directory this command may use"),
         ("parameter 'flag'", "given"),
         ("parameter 'text'", "'': a text of at most 10 characters, without control characters"),
-        ("arguments", "12, none of them an option that is not in the rule"),
+        ("arguments", "12, the program among them"),
         ("input", "none"),
     ] == [(check.name, check.found) for check in explanation.checks]
 

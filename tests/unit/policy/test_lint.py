@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rexecd.policy.lint import CODES, Facts, Finding, lint, programs_of
+from rexecd.policy.lint import CODES, Facts, Finding, directories_of, lint, programs_of
 from rexecd.policy.load import load
 from rexecd.policy.model import NO_POLICY, Identity, Policy
 from rexecd.policy.programs import PROGRAMS, VARIABLES
@@ -17,7 +18,7 @@ from rexecd.yamltext import Place
 from tests.catalogues import document_tables
 
 ROOT = Path(__file__).parents[3]
-SILENT = Facts(programs={}, token_principals=None, open_ended=())
+SILENT = Facts(programs={}, token_principals=None, open_ended=(), missing=frozenset())
 
 
 def make(
@@ -115,6 +116,42 @@ RULES = {
         "",
     ),
     "a flag that adds options": (run("/bin/tar|{x}|/srv", "x: {type: flag, adds: ['--verbose']}"), ""),
+    # RX111
+    "a pipe": (run("/bin/ls|/srv").replace("'/srv'", "'/srv', '|', sort"), "RX111"),
+    "a pipe to a shell": (run("/bin/ls").replace("]", ", '|', bash]"), "RX111"),
+    "a pipe inside an argument": (run("/bin/ls").replace("]", ", 'a|b', '-e', 'a | b']"), ""),
+    "another command behind": (run("/bin/ls|&&|/bin/df"), "RX111"),
+    "a command in the background": (run("/bin/ls|&"), "RX111"),
+    "two commands": (run("/bin/ls|;|/bin/df"), "RX111"),
+    "output into a file": (run("/bin/ls|>|/tmp/a"), "RX111"),
+    "output behind a file": (run("/bin/ls|>>|/tmp/a"), "RX111"),
+    "input from a file": (run("/bin/ls|<|/tmp/a"), "RX111"),
+    "errors into nothing": (run("/bin/ls|2>/dev/null"), "RX111"),
+    "errors to the output": (run("/bin/ls|2>&1"), "RX111"),
+    "errors somewhere": (run("/bin/ls|2>|/dev/null"), "RX111"),
+    "a text with an arrow": (run("/bin/ls|->|a>b|<html>"), ""),
+    "a comparison": (run("/usr/bin/expr|{x}|>|2", NUMBER), ""),
+    "the end of what find starts": (run("/usr/bin/find|/srv|-exec|/bin/ls|;"), "RX104"),
+    "a variable": (run("/bin/ls|$HOME"), "RX111"),
+    "a variable in front of a hole": (run("/bin/ls|$HOME/{x}", WORD), "RX111"),
+    "the output of a command": (run("/bin/ls|--since=$(date)"), "RX111"),
+    "the output of a command in backquotes": (run("/bin/ls|--since=`date`"), "RX111"),
+    "a pattern with an end": (run("/bin/grep|end$|/srv/a"), ""),
+    "a format": (run("/bin/ls|-f=${{Package}}|$1|$5.00"), ""),
+    "a quoted name of a database": (run("/bin/ls|select `a b` from c"), ""),
+    "files of one kind": (run("/bin/ls|/srv/*.log"), "RX111"),
+    "files of one kind here": (run("/bin/ls|*.log"), "RX111"),
+    "all files": (run("/bin/ls|*"), "RX111"),
+    "files with a hole": (run("/bin/ls|/srv/{x}/?.log", WORD), "RX111"),
+    "files of one kind for an option": (run("/usr/bin/find|/srv|-name|*.log"), "RX104"),
+    "files of one kind for a program that knows them": (run("/usr/bin/unzip|a.zip|*.txt"), ""),
+    "units of one kind": (run("/usr/bin/systemctl|status|nginx*"), ""),
+    "a pattern of paths": (run("/bin/grep|/api/.*|/srv/a"), ""),
+    "a question": (run("/bin/echo|why?|2*3"), ""),
+    "all of it in a shell": (run("/bin/sh|-c|ls $HOME/*.log > /tmp/a"), "RX101"),
+    "words for a shell elsewhere": (run("/usr/bin/ssh|web1|ls|;|df|$HOME"), ""),
+    "a shell in a container": (run("/usr/bin/docker|exec|a|sh|-c|$HOME/a"), ""),
+    "a script of awk": (run("/usr/bin/awk|$(NF) > 1 `x`|/srv/a"), "RX102"),
     # RX201, RX203
     "a path anywhere": (run("/bin/df|{x}", "x: {type: path, under: [/]}"), "RX201"),
     "a path in /etc": (run("/bin/df|{x}", "x: {type: path, under: [/etc/]}"), "RX201"),
@@ -144,6 +181,22 @@ RULES = {
         "RX205",
     ),
     "a secret on standard input": (run("/bin/df", "x: {type: secret, pass: stdin}"), ""),
+    # RX206, RX306
+    "a path below a pattern": (
+        run("/bin/df|{x}", "x: {type: path, under: ['/srv/*/log']}"),
+        "RX206",
+    ),
+    "a start below a pattern": (run("/bin/df", more=", working_directory: '/srv/*'"), "RX306"),
+    # RX207
+    "a default in front": (run("/bin/df|{x}|{y}", "x: {type: word, default: a}", "y: {type: word}"), "RX207"),
+    "an optional value in front": (run("/bin/df|{x}|{y}", OPTIONAL, "y: {type: word}"), "RX207"),
+    "a default at the end": (run("/bin/df|{x}|{y}", WORD, "y: {type: word, default: a}"), ""),
+    "a flag in front": (run("/bin/df|{x}|{y}", "x: {type: flag, adds: ['-v']}", "y: {type: word}"), ""),
+    "two defaults": (run("/bin/df|{x}|{y}", OPTIONAL, "y: {type: word, default: a}"), ""),
+    # RX307
+    "files for everybody": (run("/bin/df", more=", umask: '000'"), "RX307"),
+    "files for the group": (run("/bin/df", more=", umask: '002'"), "RX307"),
+    "files that others may read": (run("/bin/df", more=", umask: '022'"), ""),
     # RX305
     "a variable that loads code": (run("/bin/df", more=", environment: {PYTHONPATH: /opt}"), "RX305"),
     "a variable that starts a program": (run("/bin/df", more=", environment: {PAGER: less}"), "RX305"),
@@ -186,6 +239,31 @@ def test_a_program_found_by_its_name_is_not_asked_about() -> None:
     assert {"/usr/bin/env"} == programs_of(make({"c": run("/usr/bin/env|bash|/opt/a")}))
 
 
+def test_a_directory_that_is_not_there_is_found() -> None:
+    """Lint looks at none: which are missing is handed in, as they are written."""
+    body = run("/bin/df|{x}", "x: {type: path, under: [/srv/, /var]}", more=", working_directory: /opt")
+    policy = make({"c": body})
+    nothing, all_ = (SILENT._replace(missing=frozenset(each)) for each in ((), ("/srv/", "/opt")))
+
+    assert {"/srv/", "/var", "/opt"} == directories_of(policy)
+    assert ([], ["RX206", "RX306"]) == (codes(policy, nothing), codes(policy, all_))
+
+
+def test_a_large_policy_is_looked_at_quickly() -> None:
+    """Twice the names take about twice the time, and not four times."""
+
+    def took(count: int) -> float:
+        policy = make({f"group{at % 50}.job{at}.run": run("/bin/df") for at in range(count)})
+        times = []
+        for _ in range(3):
+            start = time.process_time()
+            lint(policy, SILENT)
+            times.append(time.process_time() - start)
+        return min(times)
+
+    assert took(2000) < 8 * took(500)
+
+
 def test_a_rule_without_a_timeout_is_found() -> None:
     """The default counts only if it was chosen."""
     text = "version: 1\nprincipals: {a: {roles: [r]}}\nroles: {r: {allow: [c]}}\n"
@@ -193,7 +271,7 @@ def test_a_rule_without_a_timeout_is_found() -> None:
 
     assert [
         Finding(
-            Place("p", 5, 3), "RX301", "no 'timeout', so it is ended after 60s; write how long it may take"
+            Place("p", 5, 3), "RX301", "no 'timeout', so it is ended after 1m; write how long it may take"
         )
     ] == list(lint(policy, SILENT))
 

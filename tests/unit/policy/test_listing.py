@@ -10,7 +10,7 @@ from rexecd.limits import MAX_FRAME, MAX_PACKET, MAX_PARAMETERS, MAX_SCHEMA, MAX
 from rexecd.policy.listing import cut, entries, schema
 from rexecd.policy.load import load
 from rexecd.wire.messages import CATALOGUE, Entry
-from tests.unit.policy.worlds import POLICIES, read
+from tests.unit.policy.worlds import POLICIES, ask, read, rule
 
 HERE = "192.0.2.7"
 
@@ -83,6 +83,25 @@ def test_a_listing_shows_no_path_and_no_pattern() -> None:
     assert "secret" not in told
     assert "[0-9]" not in told
     assert "disk [path]" in told
+
+
+def test_a_default_that_is_not_shown_is_mentioned() -> None:
+    """A path may be left out, and the caller is not told which one is taken then."""
+    (disk,) = entries(POLICY, "bob", HERE)
+
+    assert (
+        "path: an absolute path below a directory this command may use, or the command's own",
+    ) == disk.parameters
+
+
+def test_a_number_is_shown_as_a_caller_would_write_it() -> None:
+    """Never with an exponent, which no number may have."""
+    policy = rule("[/bin/x, '{n}']", n="type: number, min: 0.0000001, default: 0.0000002")
+    (entry,) = entries(policy, "ann", HERE)
+
+    assert "x [n=0.0000002]" == entry.usage
+    assert ("n: a number of at least 0.0000001, 0.0000002 if left out",) == entry.parameters
+    assert ("/bin/x", "0.0000002") == ask(policy, "x").argv
 
 
 def test_texts_are_cut_to_the_bytes_the_wire_carries() -> None:

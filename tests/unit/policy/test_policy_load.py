@@ -1,6 +1,7 @@
 """Loading a policy: what the files in tests/data/policies hold, and what they are told."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import yaml
 from rexecd.errors import ConfigError
 from rexecd.forms import Listed, Named, Table, Variant
 from rexecd.policy import kinds, places, tables
+from rexecd.policy.examples import run_examples
+from rexecd.policy.lint import Facts, lint
 from rexecd.policy.load import File, load
 from rexecd.policy.model import Identity, Justification, Stdin
 from rexecd.yamltext import is_closed
-from tests.unit.policy.worlds import POLICIES, SHIPPED, Machine, included, read
+from tests.unit.policy.worlds import POLICIES, SHIPPED, Machine, included, read, resolve
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in POLICIES.glob("bad-*.yaml")))
@@ -153,6 +156,26 @@ def test_the_policy_with_every_key_has_every_key() -> None:
     assert set() == _ONCE - set().union(*used.values())
 
 
+MANUAL = SHIPPED.parents[1] / "docs/man/rexecd-policy.5.md"
+BLOCKS = re.findall(r"```yaml\n(.*?)```", MANUAL.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_manual_has_examples() -> None:
+    """Without this the next test could be one of nothing."""
+    assert len(BLOCKS) >= 4
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=[block.split(":")[1].strip() for block in BLOCKS])
+def test_an_example_of_the_manual_is_a_policy(block: str) -> None:
+    """It loads as it stands below a head, its own examples hold, and nothing in it is unwise."""
+    head = "version: 1\nprincipals: {ci: {roles: [all]}}\nroles: {all: {allow: ['*']}}\n"
+    policy = load(head + block, "manual", accounts=Machine())
+    facts = Facts({}, token_principals=frozenset({"ci"}), open_ended=(), missing=frozenset())
+
+    assert () == run_examples(policy, resolve=resolve)[1]
+    assert () == lint(policy, facts)
+
+
 def test_a_long_text_to_run_is_written_as_a_list() -> None:
     """`shlex` is quadratic, in the operator's file too."""
     words = ["/bin/x", *["word"] * 4000]
@@ -211,6 +234,36 @@ def test_faults_of_an_included_directory_stand_where_it_is_named() -> None:
         "p:2:10: more: nowhere",
         "p:3:15: missing key 'summary'",
     ) == caught.value.faults
+
+
+def test_what_could_not_be_included_is_nobody_elses_fault() -> None:
+    """Names may stand in the files that were not read: neither roles nor examples are wrong."""
+
+    def fail(directory: str) -> list[File]:
+        raise ConfigError(f"{directory}: not there")
+
+    names = "principals: {ann: {roles: [web]}}\nroles: {all: {allow: [web.status, 'web.*']}}\n"
+    example = "{as: bob, line: x, expect: allow}"
+    rule = f"commands: {{x: {{summary: x, run: /bin/x, examples: [{example}]}}}}\n"
+    for text in (names, names + rule):
+        with pytest.raises(ConfigError) as caught:
+            load(f"version: 1\n{text}include: more\n", "p", include=fail)
+
+        assert 1 == len(caught.value.faults)
+        assert caught.value.faults[0].endswith(": more: not there")
+
+
+@pytest.mark.parametrize(
+    "part", ["- version: 1\n", "version: 1\ncommands: [x]\n", "---\nversion: 1\n", "version: 1\nx: {}\n"]
+)
+def test_what_a_faulty_file_lacks_is_nobody_elses_fault(part: str) -> None:
+    """Its own fault is the only one."""
+    text = "version: 1\ninclude: more\nroles: {all: {allow: [x]}}\n"
+
+    with pytest.raises(ConfigError) as caught:
+        load(text, "p", include=lambda _: [File("part", part)])
+
+    assert [True] == [fault.startswith("part:") for fault in caught.value.faults]
 
 
 def test_an_empty_directory_adds_nothing() -> None:
