@@ -54,8 +54,9 @@ def load(
     merged, files = read(File(source, text), include, faults)
     policy = None if merged is None else _build(merged, accounts, faults)
     faults.check()
-    if policy is None:  # only where a fault was found; kept so that nothing else can follow
-        raise RuntimeError("a policy without faults was not read")
+    if merged is None or policy is None or not merged.is_whole:
+        # Only where a fault was found; kept so that nothing else can follow.
+        raise RuntimeError("a policy without faults was not read whole")
     digest = hashlib.sha256("".join(file.text for file in files).encode(errors="replace")).hexdigest()
     return Policy(policy.principals, policy.rules, policy.roles, digest, guard(policy.rules.values()))
 
