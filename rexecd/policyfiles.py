@@ -23,7 +23,7 @@ from rexecd.yamltext import Faults, Mapping, Node, Place, Scalar
 #: More files are a mistake, or an attack on the time a reload takes.
 _MOST_FILES: Final = 256
 _SUFFIX: Final = ".yaml"
-_NEARLY: Final = ".yml"
+_NEARLY: Final = (".yml", ".yaml")
 _SECTIONS: Final = ("principals", "roles", "commands")
 #: Where names of descriptors are: standard input, and what a shell puts for `<(...)`.
 _DESCRIPTORS: Final = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
@@ -108,9 +108,9 @@ def _read_directory(directory: Path) -> Sequence[File]:
     wanted = [name for name in names if name.endswith(_SUFFIX)]
     faults = [f"{directory}: {name!r} cannot be shown; rename it" for name in names if not is_printable(name)]
     faults += [
-        f"{directory / name}: ends in {_NEARLY}; name it {_SUFFIX}"
+        f"{directory / name}: ends in {Path(name).suffix}; name it {_SUFFIX}"
         for name in names
-        if name.endswith(_NEARLY) and is_printable(name)
+        if name.lower().endswith(_NEARLY) and not name.endswith(_SUFFIX) and is_printable(name)
     ]
     if len(wanted) > _MOST_FILES:
         faults.append(f"{directory}: has more than {_MOST_FILES} files")

@@ -185,7 +185,10 @@ could read it.
 A secret never fills an argument, and stands in no record or listing. Callers send it with `rexec --value-file NAME=FILE HOST
 COMMAND`, so that it does not stand in their own list of processes either. That needs a COMMAND: in an interactive session a
 secret is typed in the open. Other processes of the command's user can read descriptor, standard input and variable while the
-command runs; a variable for its whole life.""",
+command runs; a variable for its whole life.
+
+Once a policy has a secret, the trail withholds more of what was refused: of a line for a command that takes one, and of a
+line for no command of the policy, only the first word is recorded.""",
         POLICY,
         "rexecd(8), rexec(1), rexecd.yaml(5)",
         _EXAMPLES,

@@ -4,9 +4,7 @@ Rule: root becomes anyone, everyone else stays who they are. Capabilities are no
 CAP_SETUID alone a process could lend its other capabilities to what it starts.
 """
 
-import contextlib
 import errno
-import fcntl
 import os
 import stat
 from typing import Final, NamedTuple
@@ -63,18 +61,25 @@ def open_readable(path: str, identity: Identity | None) -> int:
 
 def _walk(path: str, identity: Identity | None) -> int:
     *directories, name = path.removeprefix("/").split("/")
-    with contextlib.ExitStack() as opened:
-        here = os.open("/", _LOOK)
-        opened.callback(os.close, here)
+    here = os.open("/", _LOOK)
+    try:
         _judge(identity, os.fstat(here), bit=stat.S_IXOTH)
         for directory in directories:
-            here = os.open(directory, _LOOK, dir_fd=here)
-            opened.callback(os.close, here)
+            here = _step(here, directory, _LOOK)
             _judge(identity, os.fstat(here), bit=stat.S_IXOTH)
-        descriptor = os.open(name or ".", _READ, dir_fd=here)
-        opened.callback(os.close, descriptor)
-        _judge(identity, os.fstat(descriptor), bit=stat.S_IROTH)
-        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 0)
+        here = _step(here, name or ".", _READ)
+        _judge(identity, os.fstat(here), bit=stat.S_IROTH)
+    except (OSError, ValueError):
+        os.close(here)
+        raise
+    return here
+
+
+def _step(here: int, name: str, flags: int) -> int:
+    """Return a descriptor of what is called `name` in a directory, which is closed; raise OSError."""
+    there = os.open(name, flags, dir_fd=here)
+    os.close(here)
+    return there
 
 
 def _judge(identity: Identity | None, status: os.stat_result, *, bit: int) -> None:

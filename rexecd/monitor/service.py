@@ -147,15 +147,16 @@ class Service:
 
     def status(self) -> dict[str, object]:
         """Return the facts of `rexecd status`."""
+        policy = self._policy  # one of them, whatever is loaded meanwhile
         return {
             "version": __version__,
             "pid": os.getpid(),
             "uptime": round(self.clock.monotonic() - self.started, 3),
-            "policy_digest": self._policy.digest,
+            "policy_digest": policy.digest,
             "policy_loaded": self._policy_loaded.isoformat(timespec="seconds"),
             "policy_error": self._policy_error,
-            "principals": len(self._policy.principals),
-            "rules": len(self._policy.rules),
+            "principals": len(policy.principals),
+            "rules": len(policy.rules),
             "tokens": sum(record.revoked is None for record in self._tokens.values()),
             "sessions": self.sessions.now,
             "running": self.commands.now,

@@ -1,16 +1,17 @@
 """The caller's line as a record may hold it: what may be a secret is withheld.
 
-Rule 1: of a line for a command that takes a secret, arguments are recorded only when it was
-allowed, and then only values given by the names of other parameters.
-Rule 2: a line for another command, or for none of the policy, is recorded whole, for the trail to
-show what was tried, unless it looks as if a command with a secret was meant: its name misspelt, in
-capitals, glued to the words behind it (`'db.login ...'` in quotes), or behind another word; or
-unless a word names the parameter of a secret.
+Where no command of the policy takes a secret, every line is recorded as it came. Otherwise:
+Rule 1: of a line for a command that takes one, arguments are recorded only when it was allowed,
+and then only values given by the names of other parameters.
+Rule 2: of a line for no command of the policy only the first word is recorded, if it can be the
+name of something: misspelt, half remembered or in the wrong place, nobody can say what the rest is.
+Rule 3: a line for any other command is recorded whole, unless it was refused and a word in it
+looks like the name of a secret, or of a command that takes one.
 """
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from rexecd.errors import Refused
@@ -19,8 +20,12 @@ from rexecd.policy.decide import split
 from rexecd.policy.model import Guarded, Policy, Rule
 
 _WITHHELD: Final = "[withheld]"
-#: What could be the name of a command.
-_NAME: Final = re.compile(r"[\w.-]+")
+#: What could be the name of a command or of a parameter.
+_NAME: Final = re.compile(r"[\w.]+")
+#: What callers take for a command.
+_PROGRAM: Final = re.compile(rf"[\w./@+-]{{1,{MAX_NAME}}}")
+#: Letters of a parameter's name by which it is known: `--pass`, `--passwd` for `password`.
+_KNOWN_BY: Final = 4
 
 
 def guard(rules: Iterable[Rule]) -> Guarded | None:
@@ -28,28 +33,11 @@ def guard(rules: Iterable[Rule]) -> Guarded | None:
     keepers = [rule for rule in rules if rule.has_secret]
     if not keepers:
         return None
-    names = frozenset(rule.name for rule in keepers)
-    ends = {name[at + 1 :] for name in names for at in _dots(name)}
+    secrets = (each.name for rule in keepers for each in rule.parameters.values() if each.is_secret)
     return Guarded(
-        names=names,
-        near=frozenset(slip for name in names | ends for slip in _slips(name)),
-        parameters=frozenset(
-            parameter.name
-            for rule in keepers
-            for parameter in rule.parameters.values()
-            if parameter.is_secret
-        ),
+        commands=frozenset(rule.name for rule in keepers),
+        parameters=frozenset(name.casefold()[:_KNOWN_BY] for name in secrets),
     )
-
-
-def _dots(name: str) -> Iterator[int]:
-    return (at for at, letter in enumerate(name) if letter == ".")
-
-
-def _slips(name: str) -> Iterator[str]:
-    """Yield a name and all that is left of it without one letter: names one slip apart share one of these."""
-    yield name
-    yield from (name[:at] + name[at + 1 :] for at in range(len(name)))
 
 
 def recordable(policy: Policy, line: str, *, allowed: bool) -> str:
@@ -63,28 +51,35 @@ def recordable(policy: Policy, line: str, *, allowed: bool) -> str:
         return _WITHHELD
     rule = policy.rules.get(words[0])
     if rule is None:
-        return _WITHHELD if _means_secret(guarded, words) or _names_secret(guarded, words, ()) else line
-    if not rule.has_secret and not _names_secret(guarded, words, rule.parameters):
-        return line
-    kept = _masked(rule, words[1:]) if allowed else [_WITHHELD] if len(words) > 1 else []
-    return shlex.join([words[0], *kept])
+        return _without_arguments(words) if _is_harmless_name(guarded, words[0]) else _WITHHELD
+    if rule.has_secret:
+        kept = _masked(rule, words[1:]) if allowed else None
+        return _without_arguments(words) if kept is None else shlex.join([words[0], *kept])
+    is_harmless = allowed or not _names_secret(guarded, words[1:], rule)
+    return line if is_harmless else _without_arguments(words)
 
 
-def _means_secret(guarded: Guarded, words: list[str]) -> bool:
-    """Return whether words for no command of the policy look like those for one with a secret."""
-    names = [name for word in words for name in _NAME.findall(word.casefold())]
-    if not guarded.names.isdisjoint(names) or any(
-        name.startswith(tuple(guarded.names)) for name in names[:1]
-    ):
-        return True
-    tried = [words[0].casefold(), *names[:1]]
-    return any(not guarded.near.isdisjoint(_slips(name)) for name in tried if len(name) <= MAX_NAME + 1)
+def _is_harmless_name(guarded: Guarded, word: str) -> bool:
+    """Return whether a first word can be the name of something, with no secret glued to a name of ours."""
+    folded = word.casefold()
+    return _PROGRAM.fullmatch(word) is not None and not any(name in folded for name in guarded.commands)
 
 
-def _names_secret(guarded: Guarded, words: list[str], declared: Iterable[str]) -> bool:
-    """Return whether a word is `--NAME` or `--NAME=...` of a secret that the command does not declare."""
-    named = {word[2:].partition("=")[0] for word in words[1:] if word.startswith("--")}
-    return not guarded.parameters.isdisjoint(named.difference(declared))
+def _without_arguments(words: list[str]) -> str:
+    return shlex.join([words[0], _WITHHELD] if len(words) > 1 else words)
+
+
+def _names_secret(guarded: Guarded, words: Iterable[str], rule: Rule) -> bool:
+    """Return whether a word looks like the name of a secret the rule does not know, or of its command."""
+    for word in words:
+        found = _NAME.findall(word.casefold())
+        if not guarded.commands.isdisjoint(found):
+            return True
+        # `--password=x`, `-pass x`, `password:x`, also as one word with the value behind it.
+        first = found[0] if found and found[0] not in rule.parameters else ""
+        if first[:_KNOWN_BY] in guarded.parameters:
+            return True
+    return False
 
 
 def _masked(rule: Rule, words: list[str]) -> list[str]:

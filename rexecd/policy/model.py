@@ -139,10 +139,8 @@ class Guarded(NamedTuple):
     """What shows that a line may hold a secret."""
 
     #: Commands that take one.
-    names: frozenset[str]
-    #: Those names and their ends behind a dot, and what is left of each without one letter.
-    near: frozenset[str]
-    #: The parameters that are secrets.
+    commands: frozenset[str]
+    #: How the names of the parameters that are secrets begin, in small letters.
     parameters: frozenset[str]
 
 

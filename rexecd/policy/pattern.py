@@ -2,7 +2,7 @@
 
 `re` backtracks: one careless pattern and one value stop the process (ATTACKS POL-02, rule 11).
 Here a pattern becomes a Glushkov automaton: one position for each character it can consume,
-all of them followed at once in one integer. Matching takes at most length x positions / 8 steps,
+all of them followed at once in one integer. Matching takes at most length x positions / 4 steps,
 and for most patterns one step a character: what follows what is remembered.
 
 What a pattern may hold, and what that means, is in `grammar.py`.
@@ -123,7 +123,7 @@ class Pattern:
     #: Positions by character: from `_starts[i]` on, those in `_masks[i]` take it.
     _starts: tuple[int, ...]
     _masks: tuple[int, ...]
-    #: What follows a state, and a byte of a state, as far as it was needed; both are bounded.
+    #: What follows a state, and four bits of a state, as far as it was needed; both are bounded.
     _steps: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
     _parts: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
 
@@ -146,22 +146,23 @@ class Pattern:
         known = self._steps.get(state)
         if known is not None:
             return known
-        size = (len(self._follow) + 7) // 8
         found = 0
-        for index, byte in enumerate(state.to_bytes(size, "little")):
-            if byte:
-                found |= self._part(index << 8 | byte)
+        for index, digit in enumerate(reversed(f"{state:x}")):
+            if digit != "0":
+                found |= self._part(index << 4 | int(digit, 16))
         if len(self._steps) < _MOST_KNOWN:
             self._steps[state] = found
         return found
 
     def _part(self, key: int) -> int:
-        """Return the positions that may come behind one byte of a state: its index and its bits."""
+        """Return the positions that may come behind four of a state: their index and bits.
+
+        There are fewer than two thousand of these, so all of them are remembered.
+        """
         known = self._parts.get(key)
         if known is None:
-            known = _or(self._follow[(key >> 8) * 8 + bit] for bit in _bits(key & 0xFF))
-            if len(self._parts) < _MOST_KNOWN:
-                self._parts[key] = known
+            known = _or(self._follow[(key >> 4) * 4 + bit] for bit in _bits(key & 0xF))
+            self._parts[key] = known
         return known
 
 

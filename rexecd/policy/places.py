@@ -1,6 +1,7 @@
 """Parameter types that name a place: a file, a host, a network, a port. The rules are those of `kinds.py`."""
 
 import ipaddress
+import posixpath
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -73,32 +74,33 @@ class Path:
         """
         if not value.startswith("/") or not is_printable(value) or len(value.encode()) > _PATH:
             raise Unfit("not an absolute path of printable characters")
-        try:
-            roots = [resolve(root) for root in self.roots]
-            # As it is written it has to stay below a root: what lies elsewhere is not even looked at,
-            # or the answer would tell where its links lead.
-            if not any(_stays_below(value, root) for root in (*self.roots, *roots)):
-                raise Unfit("not below an allowed directory")
-            path = resolve(value)
-        except (OSError, ValueError) as error:
-            raise error if isinstance(error, Unfit) else Unfit("cannot be resolved") from None
-        if not any(_stays_below(path, root) for root in roots) or not is_printable(path):
+        roots = [found for root in self.roots if (found := _resolved(root, resolve)) is not None]
+        # `..` takes away what stands before it, as in a text: behind a link it would lead to another
+        # directory, and the answer would tell where. For the same reason what is not written below a
+        # root is not even looked at.
+        written = posixpath.normpath("/" + value.lstrip("/"))
+        if not any(_is_below(written, root) for root in (*self.roots, *roots)):
+            raise Unfit("not below an allowed directory")
+        path = _resolved(written, resolve)
+        if path is None:
+            raise Unfit("cannot be resolved")
+        if not any(_is_below(path, root) for root in roots) or not is_printable(path):
             raise Unfit("not below an allowed directory")
         return path
 
 
-def _stays_below(path: str, root: str) -> bool:
-    """Return whether a path is `root` or in it, part by part, and no `..` in it ever leads out again."""
-    outer = [part for part in root.split("/") if part]
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if not path.startswith("/") or parts[: len(outer)] != outer:
-        return False
-    depth = 0
-    for part in parts[len(outer) :]:
-        depth += -1 if part == ".." else 1
-        if depth < 0:
-            return False
-    return True
+def _resolved(path: str, resolve: Resolve) -> str | None:
+    """Return where a path leads; None if that cannot be found out."""
+    try:
+        return resolve(path)
+    except (OSError, ValueError):
+        return None
+
+
+def _is_below(path: str, root: str) -> bool:
+    """Return whether `path` is `root` or in it, part by part: `/srv-evil` is not in `/srv`."""
+    parts, outer = path.split("/"), root.rstrip("/").split("/")
+    return parts[: len(outer)] == outer
 
 
 @dataclass(frozen=True, slots=True)

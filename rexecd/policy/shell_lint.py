@@ -22,7 +22,24 @@ _EXPANSION: Final = re.compile(r"\$[A-Z_][A-Z0-9_]*|\$\([a-z/]|`[^`\s]+`|`[a-z/]
 #: `/srv/*.log`, `*.log`, `*`; but not `/api/.*`, which is a pattern.
 _PATHS: Final = re.compile(r"(?!.*[.)\]\\][*?])(?:~?/|\.{1,2}/)[^\s]*[*?][^\s]*|\*(?:\.[A-Za-z0-9]+)?")
 #: These read them themselves, or hand them to a shell elsewhere.
-_READERS: Final = frozenset({"expr", "test", "[", "jq", "ssh", "autossh", "mosh", "sshpass"})
+_READERS: Final = frozenset(
+    {
+        "[",
+        "autossh",
+        "envsubst",
+        "expr",
+        "jq",
+        "ldapsearch",
+        "logger",
+        "mosh",
+        "mosquitto_pub",
+        "mosquitto_sub",
+    }
+).union({"ssh", "sshpass", "test", "tr", "grep", "egrep", "fgrep", "zgrep"})
+#: Options behind which a lone `;` or `|` is what separates columns.
+_SEPARATORS: Final = frozenset(
+    {"-d", "-t", "-s", "-F", "--delimiter", "--field-separator", "--separator", "--comment"}
+)
 #: Known to be fond of patterns with a '*'.
 _MATCHERS: Final = (Sort.TOOL, Sort.MANAGER)
 
@@ -49,7 +66,9 @@ _REMEDY: Final = "write what it stands for, or a script that does the whole"
 def _is_meant(text: str, before: str, call: Call) -> bool:
     if posixpath.basename(call.path) in _READERS:
         return False
-    if _OPERATOR.fullmatch(text) or _EXPANSION.search(text):
+    if _OPERATOR.fullmatch(text):
+        return before not in _SEPARATORS
+    if _EXPANSION.search(text):
         return True
     # `-name *.log`, `--exclude *.o`: an option's value is a pattern.
     is_value = before.startswith("-") and before != "--"

@@ -73,8 +73,8 @@ _PLAIN: Final = {**_ONCE, **_SEVERAL}
 _VALUED: Final = {**_PLAIN, **_DASH}
 _UNDER: Final = (
     "Directories that exist, without wildcards; it has to be one of them or in one. It has to be spelled so, "
-    "with the directory as it is written here or as it is resolved, and no `..` in it may lead out. One that "
-    "is a link is resolved at each decision."
+    "with the directory as it is written here or as it is resolved; `..` takes away what is written before "
+    "it, a link too. A directory that is a link is resolved at each decision."
 )
 _WITHIN: Final = {"within": Key(Listed(NETWORK), "Networks it has to lie in; otherwise any.")}
 _EXACT: Final = Decimal(Exact(-LARGEST), Exact(LARGEST))
