@@ -227,6 +227,13 @@ def test_secrets_reach_the_program_and_nothing_else(daemon: Daemon, tmp_path: Pa
         f"secret --file '{_SECRET}'",
         f"secrets -- '{_SECRET}' '{_SECRET}' '{_SECRET}' '{_SECRET}'",
         f"secrets --inptu='{_SECRET}'",
+        f"secrets --file --input='{_SECRET}'",
+        f"--input '{_SECRET}'",
+        f"sec rets '{_SECRET}'",
+        f"secrtes2 '{_SECRET}'",
+        f"several a '--input {_SECRET}'",
+        f"describe --Input='{_SECRET}'",
+        f"describe secrets '{_SECRET}'",
     ],
 )
 def test_a_secret_in_a_refused_line_is_not_recorded(daemon: Daemon, line: str) -> None:
