@@ -2,8 +2,8 @@
 
 `re` backtracks: one careless pattern and one value stop the process (ATTACKS POL-02, rule 11).
 Here a pattern becomes a Glushkov automaton: one position for each character it can consume,
-all of them followed at once in one integer. Matching takes at most length x positions / 4 steps,
-and for most patterns one step a character: what follows what is remembered.
+all of them followed at once in one integer. A character costs one shift, and where positions
+branch one look-up for each four of them: 128 at most. Nothing is remembered between values.
 
 What a pattern may hold, and what that means, is in `grammar.py`.
 """
@@ -11,14 +11,12 @@ What a pattern may hold, and what that means, is in `grammar.py`.
 import itertools
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Mapping as Map
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from rexecd.limits import MAX_PATTERN_POSITIONS, MAX_PATTERN_VALUE
 from rexecd.policy.grammar import Either, PatternError, Ranges, Repeat, Sequence, Set, Tree, parse
-
-#: Steps that are kept of one pattern: an ordinary one has no more, a hostile one must not fill the memory.
-_MOST_KNOWN: Final = 2048
 
 
 class _Piece(NamedTuple):
@@ -75,13 +73,27 @@ class _Builder:
             return _NOTHING
         part, least, most = tree
         if most is not None:
-            wanted = (self.build(part) for _ in range(least))
-            optional = (self.build(part)._replace(empty=True) for _ in range(most - least))
-            return self._chain(itertools.chain(wanted, optional))
+            whole = self._chain(self.build(part) for _ in range(least))
+            return self._some(whole, part, most - least)
         loop = self.build(part)
         self._join(loop.last, loop.first)
         loop = loop._replace(empty=loop.empty or least == 0)
         return self._chain(itertools.chain([loop], (self.build(part) for _ in range(least - 1))))
+
+    def _some(self, piece: _Piece, part: Tree, most: int) -> _Piece:
+        """Return a piece with at most so many of a part behind it.
+
+        Each copy follows the one before and no other: what skips one can be had with fewer.
+        """
+        empty, first, last = piece
+        before = last
+        for number in range(most):
+            copy = self.build(part)
+            self._join(before, copy.first)
+            first |= copy.first if empty and not number else 0
+            last |= copy.last
+            before = copy.last
+        return _Piece(empty, first, last)
 
     def _chain(self, pieces: Iterable[_Piece]) -> _Piece:
         """Return pieces one after another."""
@@ -119,13 +131,14 @@ class Pattern:
 
     text: str
     _piece: _Piece
-    _follow: tuple[int, ...]
+    #: Positions that the next one may follow: nearly all of most patterns, and one shift for all of them.
+    _chained: int
+    #: Positions that others may follow, and which: a row for each four, by their bits as a digit.
+    _branching: int
+    _rows: tuple[Map[str, int], ...]
     #: Positions by character: from `_starts[i]` on, those in `_masks[i]` take it.
     _starts: tuple[int, ...]
     _masks: tuple[int, ...]
-    #: What follows a state, and four bits of a state, as far as it was needed; both are bounded.
-    _steps: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
-    _parts: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
 
     def is_match(self, value: str) -> bool:
         """Return whether the whole of `value` matches; longer ones than the ceiling never do."""
@@ -143,27 +156,12 @@ class Pattern:
 
     def _following(self, state: int) -> int:
         """Return the positions that may come behind those of `state`."""
-        known = self._steps.get(state)
-        if known is not None:
-            return known
-        found = 0
-        for index, digit in enumerate(reversed(f"{state:x}")):
-            if digit != "0":
-                found |= self._part(index << 4 | int(digit, 16))
-        if len(self._steps) < _MOST_KNOWN:
-            self._steps[state] = found
+        found = (state & self._chained) << 1
+        branching = state & self._branching
+        if branching:
+            for row, digit in zip(self._rows, reversed(f"{branching:x}"), strict=False):
+                found |= row[digit]
         return found
-
-    def _part(self, key: int) -> int:
-        """Return the positions that may come behind four of a state: their index and bits.
-
-        There are fewer than two thousand of these, so all of them are remembered.
-        """
-        known = self._parts.get(key)
-        if known is None:
-            known = _or(self._follow[(key >> 4) * 4 + bit] for bit in _bits(key & 0xF))
-            self._parts[key] = known
-        return known
 
 
 def compile_pattern(text: str) -> Pattern:
@@ -183,7 +181,28 @@ def compile_pattern(text: str) -> Pattern:
     starts = sorted(
         {0} | {code for ranges in builder.sets for low, high in ranges for code in (low, high + 1)}
     )
-    return Pattern(text, piece, tuple(builder.follow), tuple(starts), _masks(starts, builder.sets))
+    chained, others = _split(builder.follow)
+    branching = _or(1 << index for index, found in enumerate(others) if found)
+    return Pattern(
+        text, piece, chained, branching, _rows(others), tuple(starts), _masks(starts, builder.sets)
+    )
+
+
+def _split(follow: list[int]) -> tuple[int, list[int]]:
+    """Return the positions that the next one may follow, and for each which others may."""
+    chained = _or(1 << index for index, found in enumerate(follow) if found >> index + 1 & 1)
+    return chained, [found & ~(1 << index + 1) for index, found in enumerate(follow)]
+
+
+def _rows(others: list[int]) -> tuple[Map[str, int], ...]:
+    return tuple(
+        {
+            f"{bits:x}": _or(others[at + bit] for bit in _bits(bits) if at + bit < len(others))
+            for bits in range(16)
+        }
+        for at in range(0, len(others), 4)
+        if any(others)
+    )
 
 
 def _masks(starts: list[int], sets: list[Ranges]) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Patterns: the same answers as `re` on the shared subset, and no way to stall."""
 
+import itertools
 import re
 import time
 
@@ -171,3 +172,15 @@ def test_any_text_is_refused_or_means_what_it_means_to_re(text: str, value: str)
         return
 
     assert bool(re.fullmatch(text, value, re.ASCII)) == pattern.is_match(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["(a?){0,3}", "(a?b?){1,3}c", "(a*){0,2}b", "((a|b)?c){0,2}", "(a{0,2}b?){2,3}", "a{0,2}(b|c?){0,2}"],
+)
+def test_repetitions_of_what_may_be_empty_are_those_of_re(text: str) -> None:
+    """Each copy follows only the one before; nothing is lost by that."""
+    values = ["".join(letters) for size in range(6) for letters in itertools.product("abc", repeat=size)]
+    pattern = compile_pattern(text)
+
+    assert [value for value in values if re.fullmatch(text, value)] == list(filter(pattern.is_match, values))
