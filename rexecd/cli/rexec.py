@@ -44,9 +44,16 @@ class Interrupts:
         self._session: Session | None = None
         self._has_told = False
 
-    def attend(self, session: Session) -> None:
-        """From now on the running command of `session` gets the first one."""
+    @contextlib.contextmanager
+    def attending(self, session: Session) -> Iterator[None]:
+        """Let the running command of `session` get the first one, also if it comes as a wait begins."""
         self._session = session
+        before = signal.set_wakeup_fd(session.wakeup_descriptor, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            self._session = None
 
     def renew(self) -> None:
         """Let the next one be a first one again."""
@@ -106,8 +113,7 @@ def _serve(argv: Sequence[str], interrupts: Interrupts, *, has_input: bool) -> i
 
 def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> int:
     line = make_line(options.command, options.value_files)
-    with _connect(options, os.environ) as session:
-        interrupts.attend(session)
+    with _connect(options, os.environ) as session, interrupts.attending(session):
         if options.is_list:
             return _list(session, is_json=options.is_json)
         if options.help_for is not None:

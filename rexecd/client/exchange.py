@@ -34,6 +34,8 @@ Sink = Callable[[Stream, bytes], None]
 #: No more input is read while this much waits to be sent.
 _MAX_BACKLOG: Final = 2 * MAX_DATA
 _MAX_SIGNALS: Final = 64
+#: This bit tells a signal for the command from the bytes of `signal.set_wakeup_fd`, which only wake.
+WANTED_SIGNAL: Final = 0x80
 
 
 class Descriptor:
@@ -128,7 +130,9 @@ class Exchange:
         is_here = is_hungry and descriptor is None
         ready = self._conversation.turn(also, deadline=self._deadline, at_once=is_here)
         if self._wake in ready:
-            self._signals.extend(os.read(self._wake, _MAX_SIGNALS))
+            self._signals.extend(
+                byte ^ WANTED_SIGNAL for byte in os.read(self._wake, _MAX_SIGNALS) if byte & WANTED_SIGNAL
+            )
         self._send_signals()
         if is_here or (is_hungry and descriptor in ready):
             self._feed()

@@ -19,7 +19,7 @@ from rexecd.client.credentials import check_token
 from rexecd.client.deadline import Deadline
 from rexecd.client.dial import dial
 from rexecd.client.errors import ConnectFailed, ConnectionLost, ProtocolBroken, UsageError
-from rexecd.client.exchange import Descriptor, Exchange, Memory, Sink
+from rexecd.client.exchange import WANTED_SIGNAL, Descriptor, Exchange, Memory, Sink
 from rexecd.client.link import Link
 from rexecd.client.results import MAX_OUTPUT, Collector, Outcome, Result
 from rexecd.client.trust import make_trust
@@ -142,6 +142,15 @@ class Session:
         self.close()
 
     @property
+    def wakeup_descriptor(self) -> int:
+        """Return a descriptor for `signal.set_wakeup_fd`; it stays open until `close`.
+
+        Python runs a signal's handler between two instructions. One that comes right before this
+        session begins to wait would else be handled when the server next says something.
+        """
+        return self._waker
+
+    @property
     def is_running(self) -> bool:
         """Return whether a command is under way."""
         return self._is_running
@@ -231,15 +240,18 @@ class Session:
             with contextlib.suppress(
                 OSError
             ):  # full: one more would say nothing; closed: none is left to tell
-                os.write(self._waker, bytes([number]))
+                os.write(self._waker, bytes([WANTED_SIGNAL | number]))
 
     def close(self) -> None:
         """Say goodbye if nothing is under way, and close the connection. May be called twice."""
-        if self._is_closed:
-            return
-        if self._conversation.may_say(Goodbye):
-            self._take_leave()
-        self._abandon()
+        if not self._is_closed:
+            if self._conversation.may_say(Goodbye):
+                self._take_leave()
+            self._abandon()
+        if self._wake >= 0:
+            os.close(self._wake)
+            os.close(self._waker)
+            self._wake = self._waker = -1
 
     @contextlib.contextmanager
     def _request(self) -> Iterator[Deadline]:
@@ -275,11 +287,7 @@ class Session:
 
     def _abandon(self) -> None:
         self._is_closed = True
-        if self._wake >= 0:
-            self._conversation.close()
-            os.close(self._wake)
-            os.close(self._waker)
-            self._wake = self._waker = -1
+        self._conversation.close()
 
     def _forget_signals(self) -> None:
         """Drop what was meant for the command that is over."""

@@ -1,13 +1,15 @@
 """Input, output and signals of a running command, all at once."""
 
 import os
+import signal
 import threading
 from collections.abc import Callable
 
 import pytest
 
 from rexecd import client
-from rexecd.client import Offer, Session, Stream
+from rexecd.cli.rexec import Interrupts
+from rexecd.client import ConnectionLost, Offer, Session, Stream
 from rexecd.limits import MAX_DATA
 from rexecd.wire.messages import (
     Ending,
@@ -183,6 +185,41 @@ def test_a_signal_without_a_command_is_dropped(call: Call) -> None:
     session.signal("INT")
 
     assert session.run("x").returncode == 0
+
+
+def test_what_wakes_the_wait_is_no_signal_for_the_command(call: Call) -> None:
+    """Python's own handler writes the bare number of whatever came: 2 is its INT and our TERM."""
+    session: Session
+    numbers = bytes(range(1, 65))
+
+    def script(peer: Peer) -> None:
+        peer.expect(Run)
+        peer.send(Started("r-1"))
+        os.write(session.wakeup_descriptor, numbers)
+        session.signal("QUIT")
+        assert peer.expect(Signal).signal is SignalName.QUIT
+        peer.send(GOOD_END)
+        peer.wait_until_gone()
+
+    session = call(script)
+    session._is_running = True
+
+    assert session.run("x").returncode == 0
+
+
+def test_a_signal_wakes_the_wait_before_python_handles_it(call: Call) -> None:
+    """The descriptor stays good until `close`, also when the connection is lost."""
+    session = call(lambda _peer: None)
+    with pytest.raises(ConnectionLost):
+        session.run("x")
+    assert session.is_closed
+
+    with Interrupts().attending(session):
+        assert signal.set_wakeup_fd(session.wakeup_descriptor) == session.wakeup_descriptor
+    assert signal.set_wakeup_fd(-1) == -1
+
+    session.close()
+    assert session.wakeup_descriptor == -1
 
 
 def test_a_signal_overtakes_input_that_waits(call: Call) -> None:
