@@ -60,14 +60,16 @@ class Refused(RexecError):
     """A request that is answered with no; the session goes on.
 
     `code` and `text` are for the caller, `reason` for the audit trail. `text` never holds a
-    value the caller sent nor a fact about the server's files.
+    value the caller sent nor a fact about the server's files. `retry_after` is for the caller too: in
+    how many seconds the same request may succeed; 0 if nobody knows.
     """
 
-    def __init__(self, code: Code, text: str, *, reason: str | None = None) -> None:
+    def __init__(self, code: Code, text: str, *, reason: str | None = None, retry_after: float = 0.0) -> None:
         super().__init__(f"{code.word}: {reason or text}")
         self.code = code
         self.text = text
         self.reason = reason or text
+        self.retry_after = retry_after
 
 
 class Fault(NamedTuple):

@@ -38,11 +38,11 @@ class Terminated(BaseException):
 
 
 class Interrupts:
-    """What Ctrl-C means: the first one during a command goes to it, the next one ends rexec."""
+    """What signals mean: the first Ctrl-C or Ctrl-\\ during a command goes to it, the next one ends rexec."""
 
     def __init__(self) -> None:
         self._session: Session | None = None
-        self._has_told = False
+        self._told: set[int] = set()
 
     @contextlib.contextmanager
     def attending(self, session: Session) -> Iterator[None]:
@@ -57,18 +57,29 @@ class Interrupts:
 
     def renew(self) -> None:
         """Let the next one be a first one again."""
-        self._has_told = False
+        self._told.clear()
 
-    def interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        """Handle SIGINT; raise KeyboardInterrupt."""
-        if self._session is None or not self._session.is_running or self._has_told:
-            raise KeyboardInterrupt
-        self._has_told = True
-        self._session.signal("INT")
+    def interrupt(self, number: int, _frame: FrameType | None) -> None:
+        """Handle SIGINT and SIGQUIT; raise KeyboardInterrupt or Terminated."""
+        if number in self._told or not self._tell(number):
+            raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
+        self._told.add(number)
+
+    def forward(self, number: int, _frame: FrameType | None) -> None:
+        """Handle SIGUSR1 and SIGUSR2, each of which goes to the command; raise Terminated without one."""
+        if not self._tell(number):
+            raise Terminated(number)
 
     def terminate(self, number: int, _frame: FrameType | None) -> None:
-        """Handle SIGTERM and SIGHUP; raise Terminated."""
+        """Handle SIGTERM and SIGHUP; raise Terminated. The server ends the command."""
         raise Terminated(number)
+
+    def _tell(self, number: int) -> bool:
+        """Send a signal to the running command; return whether there is one."""
+        if self._session is None or not self._session.is_running:
+            return False
+        self._session.signal(signal.Signals(number).name)
+        return True
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,9 +130,9 @@ def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> in
         if options.help_for is not None:
             return _help(session, options.help_for, is_json=options.is_json)
         if not options.command:
-            return _interact(session, interrupts, reason=options.reason)
+            return _interact(session, interrupts, options)
         run = _run_to_json if options.is_json else _run
-        return run(session, line, reason=options.reason, has_input=has_input)
+        return run(session, line, options, has_input=has_input)
 
 
 def _connect(options: Options, environ: Mapping[str, str]) -> Session:
@@ -152,18 +163,18 @@ def _help(session: Session, name: str, *, is_json: bool) -> int:
     return 0
 
 
-def _run(session: Session, line: str, *, reason: str, has_input: bool) -> int:
-    outcome = _execute(session, line, say.write, reason=reason, has_input=has_input)
-    if outcome.truncated or outcome.outcome == "timed_out":
+def _run(session: Session, line: str, options: Options, *, has_input: bool) -> int:
+    outcome = _execute(session, line, say.write, options, has_input=has_input)
+    if outcome.truncated or outcome.reason is not None:
         for note in ending_notes(outcome):
             say.note("rexec", note)
     return outcome.returncode
 
 
-def _run_to_json(session: Session, line: str, *, reason: str, has_input: bool) -> int:
+def _run_to_json(session: Session, line: str, options: Options, *, has_input: bool) -> int:
     collector = Collector(MAX_OUTPUT)
     try:
-        outcome = _execute(session, line, collector.take, reason=reason, has_input=has_input)
+        outcome = _execute(session, line, collector.take, options, has_input=has_input)
         report, status = report_outcome(outcome, collector.stdout, collector.stderr), outcome.returncode
     except CallerError as error:
         report, status = report_failure(error, collector.stdout, collector.stderr), error.exit_status
@@ -172,18 +183,19 @@ def _run_to_json(session: Session, line: str, *, reason: str, has_input: bool) -
 
 
 def _execute(
-    session: Session, line: str, sink: Callable[[Stream, bytes], None], *, reason: str, has_input: bool
+    session: Session, line: str, sink: Callable[[Stream, bytes], None], options: Options, *, has_input: bool
 ) -> Outcome:
     return session.execute(
         line,
         offer=Offer.OPTIONAL if has_input else Offer.NONE,
         source=_STDIN if has_input else None,
         sink=sink,
-        reason=reason,
+        reason=options.reason,
+        timeout=options.timeout,
     )
 
 
-def _interact(session: Session, interrupts: Interrupts, *, reason: str) -> int:
+def _interact(session: Session, interrupts: Interrupts, options: Options) -> int:
     is_terminal = sys.stdin is not None and sys.stdin.isatty()
     ask = _ask_terminal if is_terminal else _ask_pipe
     if is_terminal:
@@ -201,7 +213,7 @@ def _interact(session: Session, interrupts: Interrupts, *, reason: str) -> int:
         clean=say.printable,
         sink=say.write,
     )
-    Shell(session, voice, reason=reason).run()
+    Shell(session, voice, reason=options.reason, timeout=options.timeout).run()
     return 0
 
 
@@ -282,6 +294,9 @@ def _handling(interrupts: Interrupts) -> Iterator[None]:
     """Handle signals while the program runs; one that was ignored (nohup) stays so."""
     wanted = {
         signal.SIGINT: interrupts.interrupt,
+        signal.SIGQUIT: interrupts.interrupt,
+        signal.SIGUSR1: interrupts.forward,
+        signal.SIGUSR2: interrupts.forward,
         signal.SIGTERM: interrupts.terminate,
         signal.SIGHUP: interrupts.terminate,
     }

@@ -58,11 +58,12 @@ def run(
     pin: str | None = None,
     input: bytes | None = None,  # noqa: A002 - the name subprocess.run gave it
     reason: str = "",
+    timeout: float | None = None,
     max_output: int = MAX_OUTPUT,
     connect_timeout: float = CONNECT_TIMEOUT,
     answer_timeout: float = ANSWER_TIMEOUT,
 ) -> Result:
-    """Connect, run one command to its end, disconnect. Raise CallerError."""
+    """Connect, run one command to its end, disconnect; all as in `Session.run`. Raise CallerError."""
     with connect(
         host,
         token=token,
@@ -71,4 +72,4 @@ def run(
         connect_timeout=connect_timeout,
         answer_timeout=answer_timeout,
     ) as session:
-        return session.run(command, input=input, reason=reason, max_output=max_output)
+        return session.run(command, input=input, reason=reason, timeout=timeout, max_output=max_output)

@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple, Never
 
 from rexecd import __version__
 from rexecd.client.errors import UsageError
-from rexecd.client.session import CONNECT_TIMEOUT, check_reason
+from rexecd.client.session import CONNECT_TIMEOUT, check_reason, check_timeout
+from rexecd.client.times import parse_duration
 from rexecd.client.values import ValueFile, parse_value_file
 
 _USAGE: Final = (
@@ -45,6 +46,8 @@ class Options(NamedTuple):
     host: str
     #: Empty for an interactive session.
     command: tuple[str, ...]
+    #: Most seconds each command may run; None for as long as its rule says.
+    timeout: float | None = None
     #: What --help or --version answers; then nothing else is done.
     answer: str = ""
 
@@ -87,6 +90,12 @@ def make_parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", dest="is_json", help="print one JSON value when all is over")
     add("--reason", metavar="TEXT", type=_reason, help="why you run it, for the audit trail")
     add(
+        "--timeout",
+        metavar="DURATION",
+        type=_timeout,
+        help="end the command after 30s, 5m, ... at the latest",
+    )
+    add(
         "--value-file",
         metavar="NAME=FILE",
         action="append",
@@ -126,6 +135,8 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         parser.error("--json needs a command or --list")
     if options.value_files and (options.help_for is not None or not options.command):
         parser.error("--value-file needs a command")
+    if options.timeout is not None and (options.is_list or options.help_for is not None):
+        parser.error("--timeout is for commands; what waits for the server is --connect-timeout")
     return options
 
 
@@ -155,6 +166,15 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return seconds
+
+
+def _timeout(text: str) -> float:
+    try:
+        timeout = parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    check_timeout(timeout)
+    return timeout
 
 
 def _reason(text: str) -> str:

@@ -59,7 +59,10 @@ class Conversation:
         except RemoteProtocolError as error:
             raise ProtocolBroken(f"{self._place}: the server broke the protocol: {error}") from None
         if message is None and self._has_ended:
-            raise ConnectionLost(f"{self._place}: the connection was lost; the server ends a running command")
+            raise ConnectionLost(
+                f"{self._place}: the connection was lost; the server ends a running command, "
+                "unless its rule lets it finish"
+            )
         if isinstance(message, Closed):
             raise closing(message)
         return message

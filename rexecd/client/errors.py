@@ -7,6 +7,7 @@ Rule 2: a text that came from the server is foreign; whoever prints it escapes i
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
+from rexecd.client.times import spell_wait
 from rexecd.errors import Code, RexecError
 from rexecd.wire import messages
 
@@ -20,15 +21,24 @@ class CallerError(RexecError):
     """Base of what the client raises: one line, perhaps a remedy, an exit status.
 
     `outcome` is the word `rexec --json` uses; `request_id` is empty where no request was numbered.
+    `retry_after` is in how many seconds the same may succeed, None where nobody knows. Nothing here waits.
     """
 
     exit_status: int = OWN_FAULT
     outcome: ClassVar[str] = "failed"
 
-    def __init__(self, message: str, *, hint: str | None = None, request_id: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        request_id: str = "",
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.hint = hint
         self.request_id = request_id
+        self.retry_after = retry_after
 
 
 class UsageError(CallerError):
@@ -48,7 +58,7 @@ class AuthenticationFailed(CallerError):
 
 
 class ConnectionLost(CallerError):
-    """The connection ended without a word. The server ends the command that was running."""
+    """The connection ended without a word. A running command ends, unless its rule says otherwise."""
 
 
 class ProtocolBroken(CallerError):
@@ -56,7 +66,7 @@ class ProtocolBroken(CallerError):
 
 
 class TooMuchOutput(CallerError):
-    """More output than was to be held in memory; the session is over, and its command is ended."""
+    """More output than was to be held in memory; the session is over, as with a lost connection."""
 
 
 class SessionClosed(CallerError):
@@ -102,7 +112,13 @@ _MEANINGS: Final[Mapping[Code, tuple[type[CallerError], str | None]]] = {
 def refusal(answer: messages.Refused) -> CallerError:
     """Return what to raise when a request was answered with no."""
     kind, hint = _MEANINGS[answer.code]
-    return kind(_sentence(answer.code, answer.text), hint=hint, request_id=answer.request_id)
+    retry_after = None
+    if kind is Busy and answer.retry_after:
+        retry_after = answer.retry_after / 1000
+        hint = f"try again in {spell_wait(retry_after)}"
+    return kind(
+        _sentence(answer.code, answer.text), hint=hint, request_id=answer.request_id, retry_after=retry_after
+    )
 
 
 def closing(last: messages.Closed) -> CallerError:

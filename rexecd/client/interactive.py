@@ -42,11 +42,14 @@ class Action(Protocol):
 
 
 class Shell:
-    """One interactive session; `reason` is given for each of its commands."""
+    """One interactive session; `reason` and `timeout` are given for each of its commands."""
 
-    def __init__(self, session: Session, voice: Voice, *, reason: str = "") -> None:
+    def __init__(
+        self, session: Session, voice: Voice, *, reason: str = "", timeout: float | None = None
+    ) -> None:
         self._session = session
         self._reason = reason
+        self._timeout = timeout
         self._voice = voice
         self._words: Mapping[str, Action] = {"help": self._help}
 
@@ -94,7 +97,9 @@ class Shell:
 
     def _command(self, line: str) -> None:
         # Standard input is where the next lines come from, so a command gets none.
-        outcome = self._session.execute(line, offer=Offer.NONE, sink=self._voice.sink, reason=self._reason)
+        outcome = self._session.execute(
+            line, offer=Offer.NONE, sink=self._voice.sink, reason=self._reason, timeout=self._timeout
+        )
         for note in ending_notes(outcome):
             self._voice.note(note)
 
@@ -112,8 +117,8 @@ def pick(entries: Sequence[Entry], name: str) -> Entry:
 def ending_notes(outcome: Outcome) -> list[str]:
     """Return what a person should know of an ending that was not an ordinary success."""
     notes = ["[output or input was cut at its limit]"] if outcome.truncated else []
-    if outcome.outcome == "timed_out":
-        notes.append("[timed out]")
+    if outcome.reason is not None:
+        notes.append(f"[{outcome.reason}]")
     elif outcome.signal is not None:
         notes.append(f"[signal {outcome.signal}]")
     elif outcome.returncode:

@@ -5,6 +5,7 @@ import signal
 from typing import Final, NamedTuple
 
 from rexecd.client.errors import ProtocolBroken, TooMuchOutput
+from rexecd.client.times import spell_seconds
 from rexecd.wire.messages import Ending, Exit
 
 #: What `timeout(1)` ends with, and what we do for a command whose deadline passed.
@@ -38,6 +39,11 @@ class Outcome(NamedTuple):
     #: Seconds.
     duration: float
     request_id: str
+
+    @property
+    def reason(self) -> str | None:
+        """Return why it was ended before its time, None if it was not."""
+        return f"timed out after {spell_seconds(self.duration)}" if self.outcome == "timed_out" else None
 
 
 class Result(NamedTuple):

@@ -3,7 +3,7 @@
 Rule 1: a session belongs to one thread; only `signal` may be called from another, or from a
 signal handler.
 Rule 2: a command that was begun and not seen to its end costs the session: the connection is
-closed, and the server ends the command.
+closed, and the server ends the command, unless its rule lets it finish.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ from rexecd.client.trust import make_trust
 from rexecd.errors import RexecError
 from rexecd.limits import MAX_JUSTIFICATION, MAX_LINE
 from rexecd.wire.messages import (
+    MAX_MILLISECONDS,
     Accepted,
     Authenticate,
     Entry,
@@ -35,12 +36,16 @@ from rexecd.wire.messages import (
     Offer,
     Run,
     SignalName,
+    milliseconds,
 )
 
 #: For TCP, the handshake and the answer to the token together.
 CONNECT_TIMEOUT: Final = 15.0
 #: For the first answer to a request; the command itself may take as long as its rule says.
 ANSWER_TIMEOUT: Final = 60.0
+#: For a command, asked for by its caller: what a request can hold. Zero says there is none.
+_LEAST_TIMEOUT: Final = 0.001
+_MOST_TIMEOUT: Final = MAX_MILLISECONDS / 1000
 #: For the last word; the server does not depend on hearing it.
 _GOODBYE_TIMEOUT: Final = 1.0
 #: Most signals taken off the pipe at once.
@@ -118,6 +123,18 @@ def check_reason(reason: str) -> None:
         )
 
 
+def check_timeout(timeout: float | None) -> int:
+    """Return a caller's own timeout as a request has it, 0 for none; raise UsageError."""
+    if timeout is None:
+        return 0
+    if not _LEAST_TIMEOUT <= timeout <= _MOST_TIMEOUT:
+        raise UsageError(
+            f"the timeout is {timeout:.12g} s, allowed are {_LEAST_TIMEOUT:g} to {_MOST_TIMEOUT:.12g}",
+            hint="leave it out where the command's own will do",
+        )
+    return milliseconds(timeout)
+
+
 class Session:
     """What a caller can do once the server knows it. Made by `connect`; a context manager."""
 
@@ -166,14 +183,16 @@ class Session:
         *,
         input: bytes | None = None,  # noqa: A002 - the name subprocess.run gave it
         reason: str = "",
+        timeout: float | None = None,
         max_output: int = MAX_OUTPUT,
     ) -> Result:
         """Run a command to its end and return what it wrote, held in memory.
 
         A text is the line itself; a sequence of words is quoted. With `input` a command that
         takes none is refused. `reason` is why it is run, for the server's audit trail; some
-        commands ask for one. More than `max_output` bytes end the session: `execute` streams.
-        Raise CallerError.
+        commands ask for one. `timeout` is the most seconds it may run, where its rule would give it
+        more: a command that is ended for it has the outcome `timed_out`. More than `max_output`
+        bytes end the session: `execute` streams. Raise CallerError.
         """
         line = line_of(command)
         collector = Collector(max_output)
@@ -183,6 +202,7 @@ class Session:
             source=input,
             sink=collector.take,
             reason=reason,
+            timeout=timeout,
         )
         return Result(
             line,
@@ -197,20 +217,28 @@ class Session:
         )
 
     def execute(
-        self, line: str, *, offer: Offer, source: int | bytes | None = None, sink: Sink, reason: str = ""
+        self,
+        line: str,
+        *,
+        offer: Offer,
+        source: int | bytes | None = None,
+        sink: Sink,
+        reason: str = "",
+        timeout: float | None = None,
     ) -> Outcome:
         """Run a command, giving `sink` its output as it comes, and return how it ended.
 
         `source` is input, or a descriptor to read it from; it is touched only when the command
-        takes input. `reason` is as for `run`. Raise CallerError, and whatever `sink` raises,
-        which ends the session.
+        takes input. `reason` and `timeout` are as for `run`. Raise CallerError, and whatever `sink`
+        raises, which ends the session.
         """
         line = line_of(line)
         if reason:
             check_reason(reason)
+        run = Run(line, offer, reason, check_timeout(timeout))
         feed = Descriptor(source) if isinstance(source, int) else None if source is None else Memory(source)
         with self._request() as deadline:
-            self._conversation.say(Run(line, offer, reason))
+            self._conversation.say(run)
             exchange = Exchange(self._conversation, wake=self._wake, source=feed, sink=sink)
             self._is_running = True
             return exchange.run(deadline)

@@ -5,10 +5,11 @@ add a quarter to its start (ADR 0002). PROTOCOL 4 describes the same table in wo
 """
 
 import enum
+import math
 import signal
 from typing import Any, Final, NamedTuple
 
-from rexecd.codec import FLAG, U8, U64, Blob, Catalogue, Choice, Data, Row, Text, Texts
+from rexecd.codec import FLAG, U8, U32, U64, Blob, Catalogue, Choice, Data, Row, Text, Texts
 from rexecd.errors import Code
 from rexecd.limits import (
     MAX_DATA,
@@ -69,12 +70,14 @@ class Authenticate(NamedTuple):
 class Run(NamedTuple):
     """Ask for one command: the line names it and its arguments, quoted as for a shell.
 
-    `justification` is why the caller runs it, for the trail; empty if it gives no reason.
+    `justification` is why the caller runs it, for the trail; empty if it gives no reason. `timeout` is
+    the most milliseconds the caller wants it to run; 0 leaves that to the rule, which no caller can outdo.
     """
 
     line: str
     offer: Offer
     justification: str
+    timeout: int = 0
 
 
 class Input(NamedTuple):
@@ -110,11 +113,15 @@ class Accepted(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The answer to Run is no; the session goes on."""
+    """The answer to Run is no; the session goes on.
+
+    `retry_after` is in milliseconds: before that it makes no sense to ask again; 0 if nobody knows.
+    """
 
     request_id: str
     code: Code
     text: str
+    retry_after: int = 0
 
 
 class Started(NamedTuple):
@@ -181,6 +188,16 @@ class Closed(NamedTuple):
 
 Message = Any  # any of the types above; the catalogue refuses everything else
 
+#: The longest time a field of milliseconds holds: 49 days.
+MAX_MILLISECONDS: Final = 2**32 - 1
+
+
+def milliseconds(seconds: float) -> int:
+    """Return a time as messages have it: whole milliseconds, rounded up, and no more than fit."""
+    exact = round(seconds * 1000, 3)  # 16.1 s are not 16100.000000000002 ms
+    return math.ceil(min(max(exact, 0), MAX_MILLISECONDS))
+
+
 _CODE: Final = Choice(Code)
 _NAME: Final = Text(MAX_NAME)
 _TEXT: Final = Text(MAX_TEXT)
@@ -188,7 +205,7 @@ _TEXT: Final = Text(MAX_TEXT)
 #: What the caller sends: numbers below 128.
 FROM_CLIENT: Final = (
     Row(1, Authenticate, (Blob(MAX_TOKEN),)),
-    Row(2, Run, (Text(MAX_LINE), Choice(Offer), Text(MAX_JUSTIFICATION))),
+    Row(2, Run, (Text(MAX_LINE), Choice(Offer), Text(MAX_JUSTIFICATION), U32)),
     Row(3, Input, (Data(MAX_DATA),)),
     Row(4, InputEnd),
     Row(5, Signal, (Choice(SignalName),)),
@@ -198,7 +215,7 @@ FROM_CLIENT: Final = (
 #: What the server sends: numbers from 128.
 FROM_SERVER: Final = (
     Row(128, Accepted, (_NAME, _NAME, _TEXT)),
-    Row(129, Refused, (_NAME, _CODE, _TEXT)),
+    Row(129, Refused, (_NAME, _CODE, _TEXT, U32)),
     Row(130, Started, (_NAME,)),
     Row(131, InputWanted),
     Row(132, Output, (Data(MAX_DATA),)),

@@ -157,7 +157,7 @@ def test_many_callers_at_once_each_get_their_own_answer(daemon: Daemon) -> None:
         "a huge frame": (b"\xff\xff\xff\xff", "frame of 4294967295 bytes"),
         "an empty frame": (b"\x00\x00\x00\x00", "frame of 0 bytes"),
         "an unknown kind": (b"\x00\x00\x00\x01\x63", "unknown message kind 99"),
-        "a command first": (b"\x00\x00\x00\x08\x02\x00\x02ls\x00\x00\x00", "Run is not allowed"),
+        "a command first": (b"\x00\x00\x00\x0c\x02\x00\x02ls" + bytes(7), "Run is not allowed"),
         "the server's own message": (b"\x00\x00\x00\x01\x88", "Listed is not allowed"),
         "a truncated field": (b"\x00\x00\x00\x03\x01\x00\x05", "message ends inside a field"),
     }.values(),
@@ -203,7 +203,7 @@ def test_a_second_command_while_one_runs_ends_the_session_and_the_command(daemon
     with daemon.caller() as caller:
         caller.say(wire.Run("sleep", wire.Offer.NONE, ""))
         assert isinstance(caller.hear(), wire.Started)
-        caller.tls.sendall(b"\x00\x00\x00\x0b\x02\x00\x05again\x00\x00\x00")
+        caller.tls.sendall(b"\x00\x00\x00\x0f\x02\x00\x05again" + bytes(7))
         closed = caller.hear()
 
     assert 10 == closed.code

@@ -59,15 +59,10 @@ def texts(*values: str) -> bytes:
     return struct.pack(">B", len(values)) + b"".join(map(text, values))
 
 
-def u8(value: int) -> bytes:
-    """Return one byte."""
-    return struct.pack(">B", value)
-
-
-def u64(value: int) -> bytes:
-    """Return eight bytes."""
-    return struct.pack(">Q", value)
-
+#: Unsigned integers of one, four and eight bytes.
+u8 = struct.Struct(">B").pack
+u32 = struct.Struct(">I").pack
+u64 = struct.Struct(">Q").pack
 
 _ENTRY: Final = (
     text("disk"),
@@ -80,14 +75,14 @@ _ENTRY: Final = (
 
 SAMPLES: Final = (
     Sample("authenticate", "server", "greeting", 1, (text("a-token"),)),
-    Sample("run", "server", "ready", 2, (text("disk /srv"), u8(0), text("the disk is full"))),
+    Sample("run", "server", "ready", 2, (text("disk /srv"), u8(0), text("the disk is full"), u32(30_000))),
     Sample("input", "server", "feeding", 3, (b"some\nbytes\x00\xff",)),
     Sample("input-end", "server", "feeding", 4),
     Sample("signal", "server", "running", 5, (u8(1),)),
     Sample("list", "server", "ready", 6),
     Sample("goodbye", "server", "ready", 7),
     Sample("accepted", "client", "authenticating", 128, (text("c-1"), text("ci"), text("welcome\n"))),
-    Sample("refused", "client", "requested", 129, (text("r-1"), u8(2), text("not permitted"))),
+    Sample("refused", "client", "requested", 129, (text("r-1"), u8(2), text("not permitted"), u32(0))),
     Sample("started", "client", "requested", 130, (text("r-1"),)),
     Sample("input-wanted", "client", "running", 131),
     Sample("output", "client", "running", 132, (b"\x00\xff\r\n",)),
@@ -111,7 +106,7 @@ def good_messages() -> Iterator[Vector]:
 def variants() -> Iterator[Vector]:
     """Good messages at the edges of what their fields may hold."""
     for name, number in (("optional", 1), ("essential", 2)):
-        data = frame(2, text("put x") + u8(number) + text(""))
+        data = frame(2, text("put x") + u8(number) + text("") + u32(0))
         yield Vector(f"run-offer-{name}", "ok", "server", "ready", "4.3", f"input is {name}", data)
     for name, number in (("term", 2), ("hup", 3), ("quit", 4), ("usr1", 5), ("usr2", 6)):
         data = frame(5, u8(number))
@@ -119,6 +114,12 @@ def variants() -> Iterator[Vector]:
     for name, number in (("signalled", 1), ("timed-out", 2)):
         data = frame(134, u8(number) + u8(137) + u8(1) + u64(2**64 - 1))
         yield Vector(f"exit-{name}", "ok", "client", "feeding", "4.3", f"{name}, and truncated", data)
+    for name, number in (("shortest", 1), ("longest", 2**32 - 1)):
+        data = frame(2, text("disk") + u8(0) + text("") + u32(number))
+        yield Vector(f"run-timeout-{name}", "ok", "server", "ready", "4.4", f"{number} ms at most", data)
+        data = frame(129, text("r-2") + u8(7) + text("") + u32(number))
+        comment = f"to be asked again in {number} ms"
+        yield Vector(f"refused-retry-{name}", "ok", "client", "requested", "4.5", comment, data)
     for code in range(1, 12):
         data = frame(137, u8(code) + text(""))
         yield Vector(f"closed-code-{code}", "ok", "client", "requested", "6", f"code {code}", data)
@@ -130,8 +131,8 @@ def longest_fields() -> Iterator[Vector]:
     rows = (
         ("authenticate-longest", "server", "greeting", frame(1, text(b"t" * 256))),
         ("authenticate-empty", "server", "greeting", frame(1, text(""))),
-        ("run-longest", "server", "ready", frame(2, text(b"x" * 16384) + u8(0) + text(b"j" * 512))),
-        ("run-many-bytes-a-character", "server", "ready", frame(2, euros + u8(0) + euros)),
+        ("run-longest", "server", "ready", frame(2, text(b"x" * 16384) + u8(0) + text(b"j" * 512) + u32(1))),
+        ("run-many-bytes-a-character", "server", "ready", frame(2, euros + u8(0) + euros + u32(0))),
         ("input-longest", "server", "feeding", frame(3, b"i" * 65536)),
         ("output-longest", "client", "running", frame(132, b"o" * 65536)),
         ("entry-longest", "client", "listing", frame(135, _longest_entry())),

@@ -64,6 +64,7 @@ def test_a_result_has_what_completed_process_has(call: Call) -> None:
     ("ending", "expected"),
     [
         (Exit(Ending.EXITED, 255, truncated=False, duration=0), ("exited", 255, None)),
+        (Exit(Ending.EXITED, 143, truncated=False, duration=0), ("exited", 143, None)),
         (Exit(Ending.SIGNALLED, 15, truncated=False, duration=0), ("signalled", 143, "TERM")),
         (Exit(Ending.SIGNALLED, 127, truncated=False, duration=0), ("signalled", 255, "127")),
         (Exit(Ending.TIMED_OUT, 137, truncated=False, duration=0), ("timed_out", 124, None)),

@@ -106,7 +106,7 @@ def test_a_session_goes_on_after_everything_that_can_be_answered(
         "[exit status 3]",
         "[signal TERM]",
         "[output or input was cut at its limit]",
-        "[timed out]",
+        "[timed out after 0 s]",
     ]
 
 

@@ -11,6 +11,7 @@ from typing import IO
 
 import pytest
 
+from rexecd.cli.rexec import Interrupts, Terminated
 from rexecd.wire.messages import (
     Authenticate,
     Ending,
@@ -226,6 +227,42 @@ def test_being_ended_ends_the_connection(start: Start, number: signal.Signals) -
 
     assert process.communicate() == (b"", b"")
     assert 128 + number == process.returncode
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT])
+def test_what_is_sent_to_rexec_goes_to_the_command(start: Start, number: signal.Signals) -> None:
+    """USR1 and USR2 as often as they come; of QUIT the second one ends rexec, like a second Ctrl-C."""
+
+    def script(peer: Peer) -> None:
+        peer.expect(Run)
+        peer.send(Started("r"), Output(b"on"))
+        assert peer.expect(Signal).signal.number == number
+        peer.send(Output(b"more"))
+        if number != signal.SIGQUIT:
+            assert peer.expect(Signal).signal.number == number
+            peer.send(GOOD_END)
+        peer.wait_until_gone()
+
+    process = start(script, "x")
+    wait_for(process.stdout, b"on")
+    process.send_signal(number)
+    wait_for(process.stdout, b"more")
+    process.send_signal(number)
+
+    assert process.communicate() == (b"", b"")
+    assert (128 + number if number == signal.SIGQUIT else 0) == process.returncode
+
+
+def test_without_a_command_such_a_signal_ends_rexec() -> None:
+    """As it would end any program; there is nobody to pass it on to."""
+    interrupts = Interrupts()
+
+    with pytest.raises(Terminated):
+        interrupts.forward(signal.SIGUSR1, None)
+    with pytest.raises(Terminated):
+        interrupts.interrupt(signal.SIGQUIT, None)
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.interrupt(signal.SIGINT, None)
 
 
 def test_ctrl_c_while_connecting_ends_at_once(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,12 @@ def test_both_outputs_are_passed_on_byte_by_byte(rexec: Rexec, capfdbinary: Capt
     ("ending", "status", "said"),
     [
         (Exit(Ending.SIGNALLED, 9, truncated=False, duration=0), 137, b""),
-        (Exit(Ending.TIMED_OUT, 143, truncated=False, duration=0), 124, b"rexec: [timed out]\n"),
+        (
+            Exit(Ending.SIGNALLED, 9, truncated=True, duration=0),
+            137,
+            b"rexec: [output or input was cut at its limit]\nrexec: [signal KILL]\n",
+        ),
+        (Exit(Ending.TIMED_OUT, 143, truncated=False, duration=0), 124, b"rexec: [timed out after 0 s]\n"),
         (
             Exit(Ending.EXITED, 0, truncated=True, duration=0),
             0,
@@ -271,6 +276,7 @@ def test_json_tells_a_result_whole(rexec: Rexec, capfdbinary: Capture) -> None:
             "exit_code": 3,
             "signal": None,
             "reason": None,
+            "retry_after": None,
             "stdout": "grüße",
             "stderr": {"base64": base64.b64encode(b"\xff").decode()},
             "truncated": True,
@@ -289,7 +295,11 @@ def test_json_tells_a_result_whole(rexec: Rexec, capfdbinary: Capture) -> None:
         ),
         (
             (Started("r"), Exit(Ending.TIMED_OUT, 137, truncated=False, duration=0)),
-            ("timed_out", 124, None, None),
+            ("timed_out", 124, None, "timed out after 0 s"),
+        ),
+        (
+            (Started("r"), Exit(Ending.EXITED, 143, truncated=False, duration=0)),
+            ("exited", 143, None, None),
         ),
         ((Refused("r", Code.NOT_PERMITTED, "no"),), ("refused", 126, None, "not-permitted: no")),
         ((Refused("r", Code.BUSY, ""),), ("busy", 125, None, "busy")),
@@ -304,7 +314,7 @@ def test_json_names_every_ending(
 
     assert expected == (told["outcome"], told["exit_code"], told["signal"], told["reason"])
     assert status == told["exit_code"]
-    assert told["request_id"] == "r"
+    assert (told["request_id"], told["truncated"]) == ("r", False)
 
 
 def test_json_keeps_what_came_before_a_failure(rexec: Rexec, capfdbinary: Capture) -> None:
