@@ -16,7 +16,7 @@ from rexecd.execution.identity import can_become
 from rexecd.files import RESTORE, list_directory, read_text
 from rexecd.forms import is_printable
 from rexecd.policy.load import File, load
-from rexecd.policy.model import Policy
+from rexecd.policy.model import Defaults, Policy
 from rexecd.yamlprint import render
 from rexecd.yamltext import Faults, Mapping, Node, Place, Scalar
 
@@ -25,6 +25,7 @@ _MOST_FILES: Final = 256
 _SUFFIX: Final = ".yaml"
 _NEARLY: Final = (".yml", ".yaml")
 _SECTIONS: Final = ("principals", "roles", "commands")
+_NO_DEFAULTS: Final = Defaults()
 #: Where names of descriptors are: standard input, and what a shell puts for `<(...)`.
 _DESCRIPTORS: Final = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 
@@ -36,13 +37,16 @@ class Loaded(NamedTuple):
     files: tuple[File, ...]
 
 
-def load_policy(path: Path) -> Policy:
+def load_policy(path: Path, defaults: Defaults = _NO_DEFAULTS) -> Policy:
     """Return the policy at `path` and what it includes; raise ConfigError with every fault."""
-    return load_files(path).policy
+    return load_files(path, defaults).policy
 
 
-def load_files(path: Path) -> Loaded:
-    """Return the policy at `path` and every file of it; raise ConfigError with every fault."""
+def load_files(path: Path, defaults: Defaults = _NO_DEFAULTS) -> Loaded:
+    """Return the policy at `path` and every file of it; raise ConfigError with every fault.
+
+    `defaults` are what the settings say of every rule (`execution.identity.defaults`).
+    """
     if str(path).startswith(_DESCRIPTORS):
         what = "a policy is read from a file, with its directory and what it includes, not from a pipe"
         raise ConfigError(f"{path}: {what}; write it to a file in a directory of its own")
@@ -55,7 +59,8 @@ def load_files(path: Path) -> Loaded:
 
     try:
         files.append(File(str(path), read_text(path, hint=RESTORE)))
-        policy = load(files[0].text, str(path), include=include, accounts=SystemAccounts())
+        accounts = SystemAccounts()
+        policy = load(files[0].text, str(path), include=include, accounts=accounts, defaults=defaults)
     except OSError as error:
         raise ConfigError(f"{error.filename or path}: cannot be read: {error.strerror or error}") from None
     return Loaded(policy, tuple(files))

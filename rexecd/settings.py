@@ -5,17 +5,18 @@ Both processes read this file; the gateway needs nothing else but its certificat
 
 import os
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from rexecd import yamltext
 from rexecd.errors import ConfigError
 from rexecd.files import read_text
-from rexecd.forms import Duration, Integer, Key, Own, Schema, Table, Text, quote, written
+from rexecd.forms import Choice, Duration, Integer, Key, Own, Schema, Table, Text, quote, written
 from rexecd.limits import MAX_TEXT
+from rexecd.runas import RUN_AS, Asked, spell_run_as
 from rexecd.wire.transport import PORT
-from rexecd.yamltext import Faults, Node
+from rexecd.yamltext import Faults, Node, Place
 
 _LAST_PORT: Final = 65535
 #: Of a name (RFC 1035, 2.3.4).
@@ -28,7 +29,7 @@ _LONGEST_SOCKET_PATH: Final = 107
 class Settings:
     """The effective settings. Durations are seconds; paths are absolute.
 
-    Every field but `source` is a key of `SETTINGS`.
+    Every field but `source` and what is further said of `run_as` is a key of `SETTINGS`.
     """
 
     source: Path
@@ -46,6 +47,16 @@ class Settings:
     monitor_wait: float
     kill_grace: float
     stop_time: float
+    #: As it was read: who that is `policy.identity.resolve` says. None: nothing was written.
+    run_as: Asked | None = field(compare=False)
+    #: Where that stands.
+    run_as_place: Place = field(compare=False)
+    #: The same as YAML; empty for None. Two settings that say the same are equal.
+    run_as_text: str
+    max_timeout: float
+    max_commands: int
+    max_commands_each: int
+    containment: str
 
     @property
     def seam_socket(self) -> Path:
@@ -96,6 +107,8 @@ _PATH: Final = Text("a path")
 _LISTEN: Final = Own("ADDR:PORT, [V6]:PORT or :PORT", _listen, _listen_schema)
 #: Zero never means "unlimited": the least of each is a number that works (ATTACKS AUT-08).
 _TIME: Final = Duration(0.05, 3600.0)
+_DAY: Final = 24 * 3600.0
+_MOST_COMMANDS: Final = 10_000
 
 SETTINGS: Final = Table(
     {
@@ -157,6 +170,37 @@ SETTINGS: Final = Table(
             "How long a stop waits for sessions to end. It has to be longer than kill_grace.",
             default=15.0,
         ),
+        "run_as": Key(
+            RUN_AS,
+            "Who commands run as whose rule has no `run_as`. Without it: the user `rexec` if there is one, "
+            "else `nobody`, where the monitor may change the user; otherwise the monitor's own user.",
+        ),
+        "max_timeout": Key(
+            Duration(0.05, _DAY),
+            "No command runs longer, whatever its rule says.",
+            default=_DAY,
+        ),
+        "max_commands": Key(
+            Integer(1, _MOST_COMMANDS),
+            "Most commands at a time. Further ones are refused as busy (exit status 125), and may be tried "
+            "again.",
+            default=128,
+        ),
+        "max_commands_each": Key(
+            Integer(1, _MOST_COMMANDS),
+            "The same of one principal, over all its connections, where `limits` of rexecd-policy(5) say "
+            "nothing else of it.",
+            default=64,
+        ),
+        "containment": Key(
+            Choice(("auto", "control-group", "subreaper")),
+            "How everything that a command started is found when it ends. With control-group by a control "
+            "group, which it cannot leave; systemd has to delegate one to the service, or the monitor has to "
+            "be root, and it does not start otherwise. With subreaper by who is a child of whom; limits of "
+            "memory then hold for each process, and those of processes are not to be had. With auto by a "
+            "control group where there can be one.",
+            default="auto",
+        ),
     },
     "The daemon's settings. Every key but version may be left out. Relative paths start at the directory "
     "of the file.",
@@ -200,6 +244,13 @@ def parse_settings(text: str, path: Path) -> Settings:
     base = path.absolute().parent
     for name in _PATHS:
         values[name] = base / values[name]
+    if not entries.has("max_commands_each"):
+        values["max_commands_each"] = min(values["max_commands_each"], values["max_commands"])
+    elif values["max_commands_each"] > values["max_commands"]:
+        what = f"is more than max_commands ({values['max_commands']}), and so limits nothing"
+        raise ConfigError(f"{entries.place('max_commands_each')}: {values['max_commands_each']} {what}")
+    values["run_as_place"] = entries.place("run_as")
+    values["run_as_text"] = "" if values["run_as"] is None else spell_run_as(values["run_as"])
     settings = Settings(source=path.absolute(), **values)
     if settings.stop_time <= settings.kill_grace:
         raise ConfigError(f"{path}: stop_time must be longer than kill_grace, or commands outlive a stop")
@@ -218,8 +269,15 @@ def show_settings(settings: Settings) -> str:
     for name, key in SETTINGS.keys.items():
         if name != "version":
             comment = textwrap.wrap(key.about, _WIDTH, initial_indent="# ", subsequent_indent="# ")
-            lines += ["", *comment, f"{name}: {_written(key, getattr(settings, name))}"]
+            lines += ["", *comment, _line(name, key, settings)]
     return "\n".join([*lines, "..."])
+
+
+def _line(name: str, key: Key, settings: Settings) -> str:
+    """Return a setting as it stands in a file; one that has no value as a comment."""
+    if key.form is RUN_AS:
+        return f"{name}: {settings.run_as_text}" if settings.run_as_text else f"# {name}:"
+    return f"{name}: {_written(key, getattr(settings, name))}"
 
 
 def _written(key: Key, value: Any) -> str:  # noqa: ANN401 - each setting has its own type

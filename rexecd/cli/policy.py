@@ -14,9 +14,10 @@ from typing import Final
 
 from rexecd.cli import say
 from rexecd.errors import ConfigError, Refused
-from rexecd.execution.identity import can_become
+from rexecd.execution.identity import can_become, defaults
 from rexecd.files import Resolver, program_fault
 from rexecd.policy import diff as differences
+from rexecd.policy import words
 from rexecd.policy.decide import Request, admits, granted_by, is_from, split
 from rexecd.policy.explain import Explanation
 from rexecd.policy.explain import explain as explained
@@ -26,21 +27,25 @@ from rexecd.policy.model import (
     Identity,
     Invocation,
     Justification,
+    OnDisconnect,
     PassedFile,
     PassedText,
     Policy,
     Principal,
+    Quota,
+    Resources,
     Rule,
 )
 from rexecd.policy.places import Network
 from rexecd.policyfiles import load_policy
 from rexecd.settings import load_settings
-from rexecd.wire.messages import Offer
+from rexecd.wire.messages import Offer, SignalName
 from rexecd.yamltext import shown, spell_duration, spell_size, suggest
 
 _FINDING: Final = 1
 _LOOPBACK: Final = "127.0.0.1"
-_OWN_USER: Final = "the daemon's own user"
+#: What is true with the settings and without them: those may name nobody, or were not asked.
+_OWN_USER: Final = "run_as of rexecd.yaml, or else the daemon's own user"
 #: Where a rule without the key starts, and what its files do not get.
 _DIRECTORY: Final = "/"
 _UMASK: Final = 0o027
@@ -48,7 +53,7 @@ _UMASK: Final = 0o027
 
 def explain(arguments: argparse.Namespace) -> int:
     """Say what would come of a request, and every check that leads there; 1 if it is refused."""
-    policy = load_policy(_policy_file(arguments))
+    _, policy = _policy_of(arguments)
     line = arguments.line[0] if len(arguments.line) == 1 else shlex.join(arguments.line)
     request = Request(
         principal=arguments.principal,
@@ -70,8 +75,7 @@ def explain(arguments: argparse.Namespace) -> int:
 
 def list_power(arguments: argparse.Namespace) -> int:
     """Show every command a principal may run, hidden ones too: this is for the operator."""
-    path = _policy_file(arguments)
-    policy = load_policy(path)
+    path, policy = _policy_of(arguments)
     principal = policy.principals.get(arguments.principal)
     if principal is None:
         hint = suggest(arguments.principal, policy.principals) or f"; it has {listed(policy.principals)}"
@@ -96,9 +100,13 @@ def diff(arguments: argparse.Namespace) -> int:
     return _FINDING if found else 0
 
 
-def _policy_file(arguments: argparse.Namespace) -> Path:
+def _policy_of(arguments: argparse.Namespace) -> tuple[Path, Policy]:
+    """Return the policy that is meant, and its file: that of the settings is read as the monitor reads it."""
     path: Path | None = arguments.policy
-    return load_settings(arguments.config).policy if path is None else path
+    if path is not None:
+        return path, load_policy(path)
+    settings = load_settings(arguments.config)
+    return settings.policy, load_policy(settings.policy, defaults(settings))
 
 
 def _print(lines: Iterable[str]) -> None:
@@ -114,6 +122,31 @@ def _table(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 def _size(amount: int | None) -> str:
     return "no limit" if amount is None else spell_size(amount)
+
+
+def _limits(*parts: Resources | Quota) -> str:
+    return ", ".join(f"{key} {value}" for key, value in words.limits(*parts).items()) or "none"
+
+
+def _kept_rows(kept: Rule | Invocation) -> Iterator[tuple[str, str]]:
+    """Yield what a command is kept within, as far as something is said of it."""
+    if words.limits(kept.quota, kept.resources):
+        yield "limits", _limits(kept.quota, kept.resources)
+    if kept.sandbox is not None:
+        yield "sandbox", words.sandbox(kept.sandbox)
+    if len(kept.signals) < len(SignalName):
+        yield "signals", words.signals(kept.signals)
+    if kept.on_disconnect is OnDisconnect.FINISH:
+        yield "on disconnect", "runs to its end"
+
+
+def _kept_object(kept: Rule | Invocation) -> dict[str, object]:
+    return {
+        "limits": words.limits_object(kept.quota, kept.resources),
+        "sandbox": words.sandbox_object(kept.sandbox),
+        "signals": [signal.name for signal in SignalName if signal in kept.signals],
+        "on_disconnect": kept.on_disconnect.value,
+    }
 
 
 def _networks(networks: tuple[Network, ...]) -> str:
@@ -166,6 +199,7 @@ def _invocation_rows(invocation: Invocation) -> list[tuple[str, str]]:
         ("caller's input", "read" if invocation.takes_input else "none"),
         ("input limit", _size(invocation.input_ceiling)),
         ("output limit", _size(invocation.output_ceiling)),
+        *_kept_rows(invocation),
         *(("note", note) for note in _notes(invocation)),
     ]
 
@@ -230,6 +264,7 @@ def _invocation_object(invocation: Invocation) -> dict[str, object]:
         "takes_input": invocation.takes_input,
         "input_limit": invocation.input_ceiling,
         "output_limit": invocation.output_ceiling,
+        **_kept_object(invocation),
         "notes": list(_notes(invocation)),
     }
 
@@ -248,6 +283,8 @@ def _power_text(
     yield f"{principal.name} ({principal.place}), from {_networks(principal.sources)}: {count}"
     if address is not None and not is_from(address, principal.sources):
         yield f"  {principal.name} may not come from {address}"
+    if words.limits(principal.quota):
+        yield f"  limits  {_limits(principal.quota)}"
     for rule in rules:
         yield ""
         yield f"{usage(rule)} ({rule.place})"
@@ -274,6 +311,7 @@ def _rule_rows(policy: Policy, principal: Principal, rule: Rule) -> list[tuple[s
         rows.append(("umask", f"{rule.umask:03o}"))
     limits = (("input limit", rule.input_ceiling), ("output limit", rule.output_ceiling))
     rows += [(name, _size(limit)) for name, limit in limits if limit is not None]
+    rows += _kept_rows(rule)
     if rule.justification is Justification.REQUIRED:
         rows.append(("reason", "required"))
     if rule.hidden:
@@ -287,6 +325,7 @@ def _power_object(policy: Policy, principal: Principal, rules: Sequence[Rule]) -
         "place": str(principal.place),
         "roles": list(principal.roles),
         "from": list(map(str, principal.sources)),
+        "limits": words.limits_object(principal.quota),
         "commands": [
             {**_rule_object(rule), "granted_by": granted_by(policy, principal, rule.name)} for rule in rules
         ],
@@ -313,6 +352,7 @@ def _rule_object(rule: Rule) -> dict[str, object]:
         "umask": f"{rule.umask:03o}",
         "input_limit": rule.input_ceiling,
         "output_limit": rule.output_ceiling,
+        **_kept_object(rule),
         "justification": rule.justification.value,
         "hidden": rule.hidden,
     }
@@ -328,6 +368,7 @@ def _difference_text(difference: differences.Difference) -> Iterator[str]:
         yield "is gone"
     if difference.sources is not None:
         yield str(difference.sources)
+    yield from map(str, difference.limits)
     yield from (f"gains {rule.name} ({rule.place})" for rule in difference.gained)
     yield from (f"loses {rule.name}" for rule in difference.lost)
     for rule, changes in difference.altered:
@@ -340,6 +381,7 @@ def _difference_object(difference: differences.Difference) -> dict[str, object]:
         "name": difference.name,
         "principal": "new" if came else "gone" if went else "kept",
         "from": None if difference.sources is None else difference.sources._asdict(),
+        "limits": [change._asdict() for change in difference.limits],
         "gains": [{"command": rule.name, "place": str(rule.place)} for rule in difference.gained],
         "loses": [{"command": rule.name, "place": str(rule.place)} for rule in difference.lost],
         "changes": [

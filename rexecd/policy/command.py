@@ -3,16 +3,18 @@
 import ipaddress
 from collections.abc import Mapping as Map
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from rexecd.forms import Entries
 from rexecd.policy.declare import build_parameter
 from rexecd.policy.identity import Accounts, resolve
-from rexecd.policy.model import Example, Identity, Justification, Rule, Stdin
+from rexecd.policy.model import Defaults, Example, Identity, Justification, OnDisconnect, Rule, Stdin
 from rexecd.policy.parameters import Parameter, Pass
 from rexecd.policy.places import is_clean_path
+from rexecd.policy.restrict import build_quota, build_resources, build_sandbox
 from rexecd.policy.template import Element, Hole, Template, holes
 from rexecd.policy.values import networks
+from rexecd.wire.messages import SignalName
 from rexecd.yamltext import Faults, Place, shown, suggest
 
 #: None stands for a parameter with a fault.
@@ -21,7 +23,14 @@ _Declared = Map[str, Parameter | None]
 _WITHOUT_HOLE: Final = frozenset({Pass.STDIN, Pass.ENVIRONMENT})
 
 
-def build_rule(name: str, place: Place, entries: Entries, accounts: Accounts, faults: Faults) -> Rule | None:
+class Host(NamedTuple):
+    """What is asked of the machine the policy is for."""
+
+    accounts: Accounts
+    defaults: Defaults
+
+
+def build_rule(name: str, place: Place, entries: Entries, host: Host, faults: Faults) -> Rule | None:
     """Return one command as declared, or None with a fault."""
     parameters = _parameters(entries, faults)
     template: Template | None = entries.get("run")
@@ -30,10 +39,14 @@ def build_rule(name: str, place: Place, entries: Entries, accounts: Accounts, fa
         _check_travel(entries, parameters, faults)
     _check_environment(entries, faults)
     limits = _limits(entries, faults)
-    identity = _identity(entries, accounts, faults)
+    resources = build_resources(entries, parameters or {}, faults)
+    quota = build_quota(entries, faults)
+    sandbox = build_sandbox(entries, faults)
+    identity = _identity(entries, host, faults)
     examples = _examples(name, entries, faults)
     if template is None or parameters is None or any(map(entries.is_faulty, entries.node.entries)):
         return None
+    timeout, cut_from = _timeout(entries, host.defaults)
     return Rule(
         name=name,
         place=place,
@@ -42,7 +55,12 @@ def build_rule(name: str, place: Place, entries: Entries, accounts: Accounts, fa
         template=template,
         parameters=MappingProxyType({key: value for key, value in parameters.items() if value is not None}),
         stdin=Stdin(entries.get("stdin")),
-        timeout=entries.get("timeout"),
+        timeout=timeout,
+        resources=resources,
+        quota=quota,
+        sandbox=sandbox,
+        signals=frozenset(SignalName[signal] for signal in entries.get("signals")),
+        on_disconnect=OnDisconnect(entries.get("on_disconnect")),
         environment=MappingProxyType(dict(_named(entries, "environment"))),
         working_directory=entries.get("working_directory"),
         umask=int(entries.get("umask"), 8),
@@ -52,6 +70,7 @@ def build_rule(name: str, place: Place, entries: Entries, accounts: Accounts, fa
         hidden=entries.get("hidden"),
         output_ceiling=limits.get("output"),
         input_ceiling=limits.get("input"),
+        cut_from=cut_from,
         examples=examples,
         silenced=MappingProxyType(dict(_named(entries, "silence"))),
         written=frozenset(entries.node.entries),
@@ -174,9 +193,19 @@ def _limits(entries: Entries, faults: Faults) -> Map[str, int]:
     return found.values
 
 
-def _identity(entries: Entries, accounts: Accounts, faults: Faults) -> Identity | None:
+def _identity(entries: Entries, host: Host, faults: Faults) -> Identity | None:
     asked = entries.get("run_as")
-    return None if asked is None else resolve(asked, entries.place("run_as"), accounts, faults)
+    if asked is None:  # also where it has a fault, and then there is no rule
+        return host.defaults.identity
+    return resolve(asked, entries.place("run_as"), host.accounts, faults)
+
+
+def _timeout(entries: Entries, defaults: Defaults) -> tuple[float, float | None]:
+    """Return seconds, never more than the daemon lets any rule run, and what was written if that is more."""
+    timeout: float = entries.get("timeout")
+    if defaults.max_timeout is None or timeout <= defaults.max_timeout:
+        return timeout, None
+    return defaults.max_timeout, timeout if entries.has("timeout") else None
 
 
 def _examples(name: str, entries: Entries, faults: Faults) -> tuple[Example, ...]:

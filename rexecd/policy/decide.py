@@ -76,6 +76,8 @@ class Request(NamedTuple):
     line: str
     offer: Offer
     justification: str = ""
+    #: Seconds the caller wants it to run at most; None: as long as it may.
+    timeout: float | None = None
 
 
 def decide(policy: Policy, request: Request, *, resolve: Resolve, trace: Trace = UNHEARD) -> Invocation:
@@ -103,11 +105,16 @@ def decide(policy: Policy, request: Request, *, resolve: Resolve, trace: Trace =
         working_directory=rule.working_directory,
         umask=rule.umask,
         identity=rule.identity,
-        timeout=rule.timeout,
+        timeout=rule.timeout if request.timeout is None else min(rule.timeout, request.timeout),
         takes_input=takes_input,
         output_ceiling=rule.output_ceiling,
         input_ceiling=rule.input_ceiling,
         passed=_passed(rule, filled, values),
+        resources=rule.resources,
+        quota=rule.quota,
+        sandbox=rule.sandbox,
+        signals=rule.signals,
+        on_disconnect=rule.on_disconnect,
     )
 
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from rexecd.policy import words as said_of
 from rexecd.policy.kinds import HIGHEST, LOWEST, Duration, Integer, Kind, Matching, Number
-from rexecd.policy.model import Policy, Principal, Rule
+from rexecd.policy.model import Policy, Principal, Quota, Resources, Rule
 from rexecd.policy.parameters import Parameter, Repeat
 from rexecd.policy.pattern import Pattern
 from rexecd.policy.places import HostAddress, HostNetwork, Network
@@ -51,6 +52,8 @@ class Difference(NamedTuple):
     altered: tuple[Altered, ...]
     #: Where it has to come from, if that changed.
     sources: Change | None
+    #: How much it may run, if that changed.
+    limits: tuple[Change, ...]
 
 
 def diff(old: Policy, new: Policy) -> tuple[Difference, ...]:
@@ -78,8 +81,9 @@ def _compare(
         lost=tuple(before[rule] for rule in sorted(before.keys() - after.keys())),
         altered=tuple(altered[rule] for rule in sorted(before.keys() & after.keys() & altered.keys())),
         sources=None if old is None or new is None else _moved(old.sources, new.sources),
+        limits=() if old is None or new is None else tuple(_limits((old.quota,), (new.quota,))),
     )
-    what = (difference.gained, difference.lost, difference.altered, difference.sources)
+    what = (difference.gained, difference.lost, difference.altered, difference.sources, difference.limits)
     return difference if old is None or new is None or any(what) else None
 
 
@@ -89,6 +93,7 @@ def _changes(old: Rule, new: Rule) -> Iterator[Change]:
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
             yield _change(key, before, after, words)
+    yield from _limits((old.quota, old.resources), (new.quota, new.resources))
     moved = _moved(old.sources, new.sources)
     if moved is not None:
         yield moved
@@ -107,6 +112,14 @@ def _entries(
         before, after = old.get(name), new.get(name)
         if before != after:
             yield _change(f"{what} {name}", before, after, words)
+
+
+def _limits(old: tuple[Quota | Resources, ...], new: tuple[Quota | Resources, ...]) -> Iterator[Change]:
+    """Yield what differs between limits, key by key."""
+    before, after = said_of.limits(*old), said_of.limits(*new)
+    for key in dict.fromkeys([*before, *after]):
+        if before.get(key) != after.get(key):
+            yield Change(f"limits.{key}", before.get(key, "none"), after.get(key, "none"))
 
 
 def _moved(old: tuple[Network, ...], new: tuple[Network, ...]) -> Change | None:
@@ -156,9 +169,12 @@ _FIELDS: Final[Mapping[str, tuple[str, Callable[[Any], str]]]] = MappingProxyTyp
         "template": ("run", str),
         "stdin": ("stdin", _value),
         "timeout": ("timeout", spell_duration),
+        "on_disconnect": ("on_disconnect", _value),
+        "signals": ("signals", said_of.signals),
+        "sandbox": ("sandbox", said_of.sandbox),
         "working_directory": ("working_directory", str),
         "umask": ("umask", lambda mask: f"{mask:03o}"),
-        "identity": ("run_as", lambda identity: str(identity or "the daemon's own user")),
+        "identity": ("run_as", lambda identity: str(identity or "that of the settings")),
         "justification": ("justification", _value),
         "hidden": ("hidden", _value),
         "output_ceiling": ("limits.output", _size),

@@ -4,19 +4,12 @@ Rule 1: 0 is never taken from a number, nor from a name other than `root`.
 Rule 2: what an account's own entry says is checked as well: a group 0 nobody wrote is a fault.
 """
 
-import re
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from rexecd import yamltext
-from rexecd.forms import Either, Entries, Key, Listed, Own, Schema, Table
+from rexecd.forms import Entries
 from rexecd.policy.model import Identity
-from rexecd.yamltext import Faults, Mapping, Node, Place, Scalar, shown
-
-#: The highest number of 32 bits is -1 to the kernel: "leave it as it is" (setresuid(2)).
-_HIGHEST: Final = 2**32 - 2
-_ROOT: Final = "root"
-_NUMBER: Final = re.compile(r"-?[0-9]+")
-_MEANT: Final = f"write '{_ROOT}' if that is meant"
+from rexecd.runas import HIGHEST_ID, MEANT, ROOT
+from rexecd.yamltext import Faults, Mapping, Place, shown
 
 
 class Account(NamedTuple):
@@ -48,37 +41,6 @@ class Nobody:
     def group(self, name: str) -> int | None:  # noqa: ARG002
         """Return None."""
         return None
-
-
-def _read_id(node: Node, faults: Faults) -> str | int | None:
-    """Return a name, or a number above 0."""
-    if not (isinstance(node, Scalar) and node.plain and _NUMBER.fullmatch(node.text)):
-        return yamltext.text(node, faults)
-    if not node.text.strip("-0"):
-        faults.add(node.place, f"0 is root; {_MEANT}")
-        return None
-    return yamltext.integer(node, faults, least=1, most=_HIGHEST)
-
-
-def _id_schema() -> Schema:
-    return {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 1, "maximum": _HIGHEST}]}
-
-
-_ID: Final = Own("a name, or a number above 0", _read_id, _id_schema)
-RUN_AS: Final = Either(
-    words="a user's name, or a mapping with 'user', 'group' and 'groups'",
-    scalar=_ID,
-    mapping=Table(
-        {
-            "user": Key(_ID, "The user, by name or number.", required=True),
-            "group": Key(_ID, "The primary group; needed with a number. Otherwise the account's own."),
-            "groups": Key(
-                Listed(_ID, least=0), "The supplementary groups, and no others. Otherwise the account's own."
-            ),
-        },
-        "Who the command runs as.",
-    ),
-)
 
 
 def resolve(asked: str | int | Entries, place: Place, accounts: Accounts, faults: Faults) -> Identity | None:
@@ -132,9 +94,9 @@ def _account(user: str | int, place: Place, accounts: Accounts, faults: Faults) 
     account = accounts.user(user)
     if account is None:
         faults.add(place, f"there is no user {shown(user)} on this machine")
-    elif account.uid == 0 and user != _ROOT:
-        faults.add(place, f"user {shown(user)} is root by another name; {_MEANT}")
-    elif not all(0 <= number <= _HIGHEST for number in (account.uid, account.gid, *account.groups)):
+    elif account.uid == 0 and user != ROOT:
+        faults.add(place, f"user {shown(user)} is root by another name; {MEANT}")
+    elif not all(0 <= number <= HIGHEST_ID for number in (account.uid, account.gid, *account.groups)):
         faults.add(place, f"user {shown(user)} has a number that is -1 to the kernel; give it another")
     return account
 
@@ -145,8 +107,8 @@ def _group(group: str | int, place: Place, accounts: Accounts, faults: Faults) -
     number = accounts.group(group)
     if number is None:
         faults.add(place, f"there is no group {shown(group)} on this machine")
-    elif number == 0 and group != _ROOT:
-        faults.add(place, f"group {shown(group)} is root's by another name; {_MEANT}")
-    elif not 0 <= number <= _HIGHEST:
+    elif number == 0 and group != ROOT:
+        faults.add(place, f"group {shown(group)} is root's by another name; {MEANT}")
+    elif not 0 <= number <= HIGHEST_ID:
         faults.add(place, f"group {shown(group)} has a number that is -1 to the kernel; give it another")
     return number

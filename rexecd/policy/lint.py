@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from rexecd.policy.grants_lint import Remark, about_reach, about_roles, about_tokens, alike
 from rexecd.policy.kinds import Matching, Text, Word
+from rexecd.policy.limits_lint import about_limits, reached
 from rexecd.policy.model import Policy, Rule, Stdin
 from rexecd.policy.parameters import Parameter, Pass
 from rexecd.policy.places import Path
@@ -45,7 +46,7 @@ class Facts(NamedTuple):
     token_principals: frozenset[str] | None
     #: The last line of each file that may have been cut short without anybody noticing.
     open_ended: tuple[Place, ...]
-    #: Directories of the policy that are not there.
+    #: Directories, and paths of sandboxes, that are not there.
     missing: frozenset[str]
 
 
@@ -78,6 +79,13 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "RX305": Code("environment", "a variable makes programs load or start something"),
         "RX306": Code("missing-directory", "the directory a command starts in is not there"),
         "RX307": Code("open-umask", "new files may be changed by others"),
+        "RX308": Code("cut-timeout", "the timeout is longer than the settings let any rule run"),
+        "RX309": Code("little-memory", "the limit of memory is lower than most programs need to start"),
+        "RX310": Code(
+            "sandbox-write", "a sandbox lets a command write to its program, or to rexecd's own files"
+        ),
+        "RX311": Code("sandbox-closed", "a sandbox keeps a command from what the rule itself names"),
+        "RX312": Code("sandbox-missing", "a path that a sandbox opens is not there"),
         "RX401": Code("unheld-role", "nobody holds the role"),
         "RX402": Code("no-token", "the principal has no valid token"),
         "RX403": Code("no-principal", "a token is valid for a principal that the policy does not have"),
@@ -108,6 +116,7 @@ def lint(policy: Policy, facts: Facts) -> tuple[Finding, ...]:
             *_about_options(rule),
             *_about_environment(rule),
             *_about_settings(rule, facts),
+            *about_limits(rule, facts.missing),
             *about_reach(rule, policy),
             *names[rule.name],
         }
@@ -122,10 +131,12 @@ def programs_of(policy: Policy) -> frozenset[str]:
 
 
 def directories_of(policy: Policy) -> frozenset[str]:
-    """Return the directories in which commands start, or below which their paths have to be."""
+    """Return what rules name besides programs: where they start, their paths' roots, what sandboxes open."""
     kinds = [parameter.kind for rule in policy.rules.values() for parameter in rule.parameters.values()]
     roots = frozenset(root for kind in kinds if isinstance(kind, Path) for root in kind.roots)
-    return roots.union(rule.working_directory for rule in policy.rules.values())
+    sandboxes = [rule.sandbox for rule in policy.rules.values() if rule.sandbox is not None]
+    opened = frozenset(path for sandbox in sandboxes for path in reached(sandbox))
+    return roots.union(opened, (rule.working_directory for rule in policy.rules.values()))
 
 
 def _unsilenced(rule: Rule, remarks: set[Remark]) -> Iterator[Remark]:
@@ -311,7 +322,8 @@ def _about_options(rule: Rule) -> Iterator[Remark]:
                 yield "RX204", f"{text}; write '{option}={{{name}}}' as one argument, or give it a default"
 
 
-# RX3xx: rules. RX303 and RX4xx are in `grants_lint.py`, RX111 is in `shell_lint.py`.
+# RX3xx: rules. RX303 and RX4xx are in `grants_lint.py`, RX308 to RX312 in `limits_lint.py`, RX111 in
+# `shell_lint.py`.
 
 _HARMLESS: Final = frozenset({"", "cat", "/bin/cat", "/usr/bin/cat", "true", "/bin/true", "/usr/bin/true"})
 

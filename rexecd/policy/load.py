@@ -15,16 +15,18 @@ from typing import Final, NamedTuple
 from rexecd import yamltext
 from rexecd.errors import ConfigError
 from rexecd.forms import Entries, Table
-from rexecd.policy.command import build_rule
+from rexecd.policy.command import Host, build_rule
 from rexecd.policy.identity import Accounts, Nobody
 from rexecd.policy.masking import guard
-from rexecd.policy.model import Policy, Principal, Role, Rule, Term
+from rexecd.policy.model import Defaults, Policy, Principal, Role, Rule, Term
+from rexecd.policy.restrict import build_quota
 from rexecd.policy.tables import PART, POLICY
 from rexecd.policy.values import networks
 from rexecd.yamltext import Faults, Place, shown, suggest
 
 _SECTIONS: Final = ("principals", "roles", "commands")
 _NOBODY: Final = Nobody()
+_NO_DEFAULTS: Final = Defaults()
 
 
 class File(NamedTuple):
@@ -44,15 +46,20 @@ def nothing_included(directory: str) -> Sequence[File]:
 
 
 def load(
-    text: str, source: str, *, include: Include = nothing_included, accounts: Accounts = _NOBODY
+    text: str,
+    source: str,
+    *,
+    include: Include = nothing_included,
+    accounts: Accounts = _NOBODY,
+    defaults: Defaults = _NO_DEFAULTS,
 ) -> Policy:
     """Return the policy in `text` and what it includes; raise ConfigError with every fault.
 
-    `source` is the file's name in messages.
+    `source` is the file's name in messages. The digest is that of the files, whatever the defaults.
     """
     faults = Faults()
     merged, files = read(File(source, text), include, faults)
-    policy = None if merged is None else _build(merged, accounts, faults)
+    policy = None if merged is None else _build(merged, Host(accounts, defaults), faults)
     faults.check()
     if merged is None or policy is None or not merged.is_whole:
         # Only where a fault was found; kept so that nothing else can follow.
@@ -119,7 +126,7 @@ def _merge(parts: Sequence[Entries], faults: Faults, *, is_whole: bool) -> Merge
     return Merged(found, places, parts[0].place("commands"), is_whole)
 
 
-def _build(merged: Merged, accounts: Accounts, faults: Faults) -> Policy:
+def _build(merged: Merged, host: Host, faults: Faults) -> Policy:
     places = merged.places
     # A name that could not be read is no mistake of those who use it.
     told = faults if merged.is_whole else Faults()
@@ -128,7 +135,7 @@ def _build(merged: Merged, accounts: Accounts, faults: Faults) -> Policy:
     rules = {
         name: rule
         for name, entries in merged.read["commands"].items()
-        if (rule := build_rule(name, places["commands"][name], entries, accounts, faults)) is not None
+        if (rule := build_rule(name, places["commands"][name], entries, host, faults)) is not None
     }
     names = _Names(places["commands"])
     roles = {
@@ -142,6 +149,7 @@ def _build(merged: Merged, accounts: Accounts, faults: Faults) -> Policy:
             place=places["principals"][name],
             roles=tuple(role.name for role in held),
             sources=networks(entries.get("from")),
+            quota=build_quota(entries, faults),
             rules=MappingProxyType(_permitted(held, rules)),
         )
         for name, entries in merged.read["principals"].items()

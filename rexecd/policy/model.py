@@ -9,9 +9,18 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+# Whoever reads a rule needs this module only.
+# ruff: noqa: PLC0414
+from rexecd.policy.bounds import NetworkAccess as NetworkAccess
+from rexecd.policy.bounds import OnDisconnect as OnDisconnect
+from rexecd.policy.bounds import Quota as Quota
+from rexecd.policy.bounds import Rate as Rate
+from rexecd.policy.bounds import Resources as Resources
+from rexecd.policy.bounds import Sandbox as Sandbox
 from rexecd.policy.parameters import Parameter
 from rexecd.policy.places import Network
 from rexecd.policy.template import Template
+from rexecd.wire.messages import SignalName
 from rexecd.yamltext import Place
 
 
@@ -69,6 +78,14 @@ class Rule:
     stdin: Stdin
     #: Seconds.
     timeout: float
+    resources: Resources
+    #: Over all who run it.
+    quota: Quota
+    #: None: only what its user may not do.
+    sandbox: Sandbox | None
+    #: Those a caller may send.
+    signals: frozenset[SignalName]
+    on_disconnect: OnDisconnect
     environment: Mapping[str, str]
     working_directory: str
     umask: int
@@ -83,6 +100,8 @@ class Rule:
     output_ceiling: int | None
     #: Bytes of standard input; None means no ceiling.
     input_ceiling: int | None
+    #: Seconds that stand in the file, where the daemon's ceiling made `timeout` shorter than that.
+    cut_from: float | None = field(compare=False)
     examples: tuple[Example, ...] = field(compare=False)
     #: Codes of lint that are meant, with the reason.
     silenced: Mapping[str, str] = field(compare=False)
@@ -132,6 +151,8 @@ class Principal:
     roles: tuple[str, ...]
     #: Where it has to come from; empty for anywhere.
     sources: tuple[Network, ...]
+    #: Over everything it runs; where it sets no `concurrency` the settings do.
+    quota: Quota
     rules: Mapping[str, Rule]
 
 
@@ -156,6 +177,19 @@ class Policy:
     #: None: no rule takes a secret, so that lines can be recorded as they are.
     guarded: Guarded | None = None
 
+
+class Defaults(NamedTuple):
+    """What the daemon's settings say of every rule."""
+
+    #: Who a rule without `run_as` runs as; None: the daemon's own.
+    identity: Identity | None = None
+    #: Seconds no rule's `timeout` is above; None: any time.
+    max_timeout: float | None = None
+
+
+#: Of what nothing is said.
+UNLIMITED: Final = Resources()
+UNCOUNTED: Final = Quota()
 
 #: Allows nothing to nobody.
 NO_POLICY: Final = Policy(MappingProxyType({}), MappingProxyType({}), MappingProxyType({}), digest="none")
@@ -204,6 +238,14 @@ class Invocation:
     #: Bytes of standard input; None means no ceiling.
     input_ceiling: int | None
     passed: tuple[PassedText | PassedFile, ...]
+    resources: Resources = UNLIMITED
+    #: Of the rule, over all who run it.
+    quota: Quota = UNCOUNTED
+    #: None: only what its user may not do.
+    sandbox: Sandbox | None = None
+    #: Those the caller may send.
+    signals: frozenset[SignalName] = frozenset(SignalName)
+    on_disconnect: OnDisconnect = OnDisconnect.KILL
 
     def recorded_argv(self) -> tuple[str, ...]:
         """Return the arguments as a record shows them: what stands behind each descriptor, but no secret."""

@@ -79,12 +79,12 @@ class Path:
         # directory, and the answer would tell where. For the same reason what is not written below a
         # root is not even looked at.
         written = posixpath.normpath("/" + value.lstrip("/"))
-        if not any(_is_below(written, root) for root in (*self.roots, *roots)):
+        if not any(is_below(written, root) for root in (*self.roots, *roots)):
             raise Unfit("not below an allowed directory")
         path = _resolved(written, resolve)
         if path is None:
             raise Unfit("cannot be resolved")
-        if not any(_is_below(path, root) for root in roots) or not is_printable(path):
+        if not any(is_below(path, root) for root in roots) or not is_printable(path):
             raise Unfit("not below an allowed directory")
         return path
 
@@ -97,7 +97,7 @@ def _resolved(path: str, resolve: Resolve) -> str | None:
         return None
 
 
-def _is_below(path: str, root: str) -> bool:
+def is_below(path: str, root: str) -> bool:
     """Return whether `path` is `root` or in it, part by part: `/srv-evil` is not in `/srv`."""
     parts, outer = path.split("/"), root.rstrip("/").split("/")
     return parts[: len(outer)] == outer

@@ -3,35 +3,20 @@
 The checker, the JSON Schema (`rexecd config schema`) and the manual page are made from these tables.
 """
 
-from decimal import Decimal as Exact
 from typing import Final
 
 from rexecd import names
-from rexecd.forms import (
-    Choice,
-    Decimal,
-    Duration,
-    Flag,
-    Integer,
-    Key,
-    Line,
-    Listed,
-    Named,
-    Size,
-    Table,
-    Text,
-    Variant,
-)
-from rexecd.limits import MAX_JUSTIFICATION, MAX_LINE, MAX_PARAMETERS, MAX_WORDS
-from rexecd.policy.identity import RUN_AS
-from rexecd.policy.kinds import HIGHEST, LARGEST, LOWEST
+from rexecd.forms import Choice, Duration, Flag, Integer, Key, Line, Listed, Named, Size, Table, Text
+from rexecd.limits import MAX_JUSTIFICATION, MAX_PARAMETERS
+from rexecd.policy.bounds import NetworkAccess, OnDisconnect
 from rexecd.policy.model import Justification, Stdin
-from rexecd.policy.parameters import Pass
-from rexecd.policy.places import LAST_PORT
+from rexecd.policy.parameter_tables import PARAMETER
 from rexecd.policy.values import (
     DESCRIPTION,
     DIRECTORY,
     NETWORK,
+    RATE,
+    REACHED,
     RUN,
     UMASK,
     code_complaint,
@@ -40,179 +25,24 @@ from rexecd.policy.values import (
     parameter_complaint,
     variable_complaint,
 )
+from rexecd.runas import RUN_AS
+from rexecd.wire.messages import SignalName
 
 _LONGEST: Final = 24 * 3600.0
-_YEARS: Final = 3650 * 86400.0
-_SWITCH: Final = Choice(("allow", "refuse"))
-_SUMMARY: Final = Key(Line(), "What it is, for callers.")
-_ONCE: Final = {
-    "default": Key(
-        Text(),
-        "Taken when the caller gives none. It has to fit as any other. Give this or `optional`, not both.",
-    ),
-    "optional": Key(
-        Flag(),
-        "Whether it may be left out without a default; its argument is then left out too.",
-        default=False,
-    ),
-}
-_SEVERAL: Final = {
-    "most": Key(
-        Integer(1, MAX_WORDS), "Makes it a repetition of at most so many values; its hole is `{name...}`."
-    ),
-    "least": Key(Integer(0, MAX_WORDS), "The fewest values of a repetition.", default=1),
-}
-_DASH: Final = {
-    "leading_dash": Key(
-        _SWITCH,
-        "Whether a value may begin with `-`, and so become an option of the program.",
-        default="refuse",
-    )
-}
-_PLAIN: Final = {**_ONCE, **_SEVERAL}
-_VALUED: Final = {**_PLAIN, **_DASH}
-_UNDER: Final = (
-    "Directories that exist, without wildcards; it has to be one of them or in one. It has to be spelled so, "
-    "with the directory as it is written here or as it is resolved; `..` takes away what is written before "
-    "it, a link too. A directory that is a link is resolved at each decision."
-)
-_WITHIN: Final = {"within": Key(Listed(NETWORK), "Networks it has to lie in; otherwise any.")}
-_EXACT: Final = Decimal(Exact(-LARGEST), Exact(LARGEST))
+#: What programs need to start at all; nothing that has a use is smaller.
+_LEAST_MEMORY: Final = 1024**2
+#: The file table of the process that starts a command has to fit.
+_LEAST_FILES: Final = 32
+_MOST_PROCESSES: Final = 2**22
+_MOST_FILES: Final = 2**20
+_MOST_AT_ONCE: Final = 10_000
 
-
-def _bounds(low: Key, high: Key) -> dict[str, Key]:
-    return {"min": low, "max": high}
-
-
-def _integers(least: int, most: int) -> dict[str, Key]:
-    form = Integer(least, most)
-    return _bounds(Key(form, "The smallest that fits."), Key(form, "The largest that fits."))
-
-
-def _kind(about: str, *keys: dict[str, Key]) -> Table:
-    own = {"summary": _SUMMARY}
-    for more in keys:
-        own |= more
-    return Table(own, about)
-
-
-#: A repetition has no default, and an integer's is written without quotes.
-_INTEGER_DEFAULT: Final = {"default": Key(Integer(LOWEST, HIGHEST), _ONCE["default"].about)}
-_NUMBER_DEFAULT: Final = {"default": Key(_EXACT, _ONCE["default"].about)}
-
-#: What other languages call a type, and what it is called here.
-_SYNONYMS: Final = {
-    "regex": "pattern",
-    "regexp": "pattern",
-    "enum": "choice",
-    "string": "text",
-    "str": "text",
-    "int": "integer",
-    "float": "number",
-    "decimal": "number",
-    "bool": "flag",
-    "boolean": "flag",
-    "ip": "address",
-    "cidr": "network",
-    "file": "path",
-    "directory": "path",
-    "host": "hostname",
-    "date": "time",
-    "password": "secret",
-}
-_SEVERAL_WORDS: Final = ("list", "array", "repetition")
-_HINTS: Final = {word: f" (did you mean {meant!r}?)" for word, meant in _SYNONYMS.items()} | dict.fromkeys(
-    _SEVERAL_WORDS, "; a repetition has the type of each value, and 'most'"
-)
-
-PARAMETER: Final = Variant(
-    "type",
-    {
-        "choice": _kind(
-            "One of a few words.",
-            {"of": Key(Listed(Text()), "The words.", required=True)},
-            _VALUED,
-        ),
-        "integer": _kind(
-            "An integer in plain decimal.", _integers(LOWEST, HIGHEST), _VALUED, _INTEGER_DEFAULT
-        ),
-        "number": _kind(
-            "A number in plain decimal, with or without a fraction, never an exponent.",
-            _bounds(Key(_EXACT, "The smallest that fits."), Key(_EXACT, "The largest that fits.")),
-            _VALUED,
-            _NUMBER_DEFAULT,
-        ),
-        "word": _kind("At most 256 letters, digits and `. _ @ : + -`, but not `.` or `..` alone.", _VALUED),
-        "pattern": _kind(
-            "A text of 1 to 1024 characters that matches a pattern as a whole; see Patterns above.",
-            {
-                "matches": Key(Text(), "The pattern.", required=True),
-                "unicode": Key(_SWITCH, "Whether characters outside ASCII may come.", default="refuse"),
-            },
-            _VALUED,
-        ),
-        "path": _kind(
-            "An absolute path; links and `..` are resolved when it is decided, and the program is given the "
-            "resolved path.",
-            {
-                "under": Key(Listed(DIRECTORY), _UNDER, required=True),
-                "pass": Key(
-                    Choice((Pass.ARGUMENT.value, Pass.DESCRIPTOR.value)),
-                    "With `descriptor` the file is opened for the program, following no link, and the "
-                    "program is given `/dev/fd/N`: nobody can put another file in its place in the "
-                    "meantime. The hole stands at the end of its argument.",
-                    default=Pass.ARGUMENT.value,
-                ),
-            },
-            _PLAIN,
-        ),
-        "hostname": _kind("A host's name (RFC 1123); it is not looked up.", _PLAIN),
-        "address": _kind(
-            "An IPv4 or IPv6 address, passed on as written; `::ffff:10.0.0.1` is 10.0.0.1 to `within`.",
-            _WITHIN,
-            _PLAIN,
-        ),
-        "network": _kind("A network as `address/bits`, without bits behind its mask.", _WITHIN, _PLAIN),
-        "port": _kind("A port's number.", _integers(1, LAST_PORT), _PLAIN, _INTEGER_DEFAULT),
-        "duration": _kind(
-            "A length of time with its unit: `250ms`, `30s`, `5m`, `2h`, `1d`; it is passed on as written.",
-            _bounds(
-                Key(Duration(0.0, _YEARS), "The shortest that fits.", default=0.0),
-                Key(Duration(0.001, _YEARS), "The longest that fits.", default=365 * 86400.0),
-            ),
-            _PLAIN,
-        ),
-        "time": _kind(
-            "A date (`2026-01-31`), with a time of day (`T12:30:00Z`) if the caller likes.", _PLAIN
-        ),
-        "text": _kind(
-            "Any printable text on one line.",
-            {"max": Key(Integer(1, MAX_LINE), "The most characters.", default=256)},
-            _VALUED,
-        ),
-        "flag": _kind(
-            "Given as `--name`, without a value; it then adds arguments.",
-            {"adds": Key(Listed(Text(), unique=False), "The arguments.", required=True)},
-        ),
-        "secret": _kind(
-            "A text that stands in no argument, record or listing.",
-            {
-                "pass": Key(
-                    Choice((Pass.STDIN.value, Pass.DESCRIPTOR.value, Pass.ENVIRONMENT.value)),
-                    "How the program gets it: as its standard input, as a file `/dev/fd/N` (the hole "
-                    "stands at the end of its argument), or in a variable, which what it starts has too.",
-                    required=True,
-                ),
-                "variable": Key(Text(), "The environment variable, for `pass: environment`."),
-                "optional": _ONCE["optional"],
-            },
-        ),
-    },
-    hints=_HINTS,
-)
-
+_AT_ONCE: Final = Integer(1, _MOST_AT_ONCE)
+_BUSY: Final = "What is over it is refused as busy (exit status 125), and may be tried again."
 LIMITS: Final = Table(
     {
+        "concurrency": Key(_AT_ONCE, f"Most of it at once, over all callers. {_BUSY}"),
+        "rate": Key(RATE, f"Most starts in any such time, over all callers. {_BUSY}"),
         "output": Key(
             Size(),
             "Most bytes of standard output and error together. The program runs on; what it writes beyond is "
@@ -223,9 +53,80 @@ LIMITS: Final = Table(
             "Most bytes of standard input. What comes beyond is thrown away, and the caller and the trail "
             "are told.",
         ),
+        "memory": Key(
+            Size(_LEAST_MEMORY),
+            "Most memory: with a control group that of everything it started together, which is killed "
+            "beyond it; without one the address space of each process, which is refused more.",
+        ),
+        "cpu": Key(
+            Duration(1.0, _LONGEST),
+            "Most processor time of each process, in whole seconds. Beyond it the process is killed.",
+        ),
+        "processes": Key(
+            Integer(1, _MOST_PROCESSES),
+            "Most processes and threads at once, the program itself among them. It needs a control group: "
+            "the kernel's own limit would count those of the user, whoever started them.",
+        ),
+        "open_files": Key(
+            Integer(_LEAST_FILES, _MOST_FILES),
+            "Most open descriptors of each process: 16, one for each parameter passed by descriptor, and "
+            "what the program opens.",
+        ),
+        "file_size": Key(Size(), "Most bytes of each file it writes. Beyond it the process is killed."),
+        "nice": Key(Integer(0, 19), "How far it stands back behind other processes (nice(1))."),
     },
-    "Ceilings of one run.",
-    later=frozenset({"concurrency", "rate", "memory", "cpu", "processes", "open_files", "file_size", "nice"}),
+    "Ceilings. They hold for everything the command starts, and nothing it starts can lift them.",
+)
+QUOTA: Final = Table(
+    {
+        "concurrency": Key(
+            _AT_ONCE,
+            f"Most of its commands at once. Otherwise `max_commands_each` of rexecd.yaml(5). {_BUSY}",
+        ),
+        "rate": Key(RATE, f"Most starts in any such time, over all its commands. {_BUSY}"),
+    },
+    "How much a principal may run, over all its connections and tokens.",
+)
+
+SANDBOX: Final = Table(
+    {
+        "read": Key(
+            Listed(REACHED, least=0),
+            "Files and directories that may be read, and what is in them executed. With `read` or `write` "
+            "the file system is closed but for these and for what programs are made of; see Sandbox above. "
+            "An empty list closes it but for that.",
+        ),
+        "write": Key(
+            Listed(REACHED),
+            "Files and directories that may be read, executed and written; below them files and directories "
+            "may be made and removed.",
+        ),
+        "network": Key(
+            Choice([access.value for access in NetworkAccess]),
+            "With `none` no socket can be made, neither of the network nor a local one (syslog, D-Bus, "
+            "nscd); only pairs of them (socketpair(2)). With `loopback` it has a network of its own with "
+            "nothing in it but its own loopback: it does not reach what listens on the host's 127.0.0.1. "
+            "Otherwise it has the host's.",
+        ),
+        "private_tmp": Key(
+            Flag(),
+            "Whether it has an empty `/tmp` and `/var/tmp` of its own, each of at most 256 MiB of memory, to "
+            "which it may write whatever `write` says; they are gone when it ends.",
+            default=False,
+        ),
+        "devices": Key(
+            Choice(("minimal",)),
+            "With `minimal` it finds of `/dev` only `null`, `zero`, `full`, `random` and `urandom`. "
+            "Otherwise all that its user may open.",
+        ),
+        "best_effort": Key(
+            Flag(),
+            "Whether it runs with what this host can give. Otherwise a policy with a sandbox this host "
+            "cannot give is refused when the service starts, and at a reload.",
+            default=False,
+        ),
+    },
+    "What the command is kept from, besides what its user may not do; see Sandbox above.",
 )
 
 EXAMPLE: Final = Table(
@@ -243,6 +144,7 @@ EXAMPLE: Final = Table(
     "One test of the policy; `rexecd check` makes the decision the monitor would make.",
 )
 
+_SIGNAL: Final = Choice([signal.name for signal in SignalName])
 COMMAND: Final = Table(
     {
         "summary": Key(Line(), "One line for the listing.", required=True),
@@ -271,12 +173,31 @@ COMMAND: Final = Table(
         ),
         "timeout": Key(
             Duration(0.001, _LONGEST),
-            "How long it may run. Then its process group gets TERM, and KILL after `kill_grace` "
-            "(rexecd.yaml(5)); what left the group is not caught. The caller gets the exit status 124.",
+            "How long it may run. At its end its process group gets TERM, and after `kill_grace` "
+            "(rexecd.yaml(5)) everything it started gets KILL. The caller gets the exit status 124. A caller "
+            "may ask for less, never for more, and `max_timeout` of rexecd.yaml(5) is above every rule.",
             default=60.0,
         ),
-        "limits": Key(LIMITS, "Ceilings of one run."),
-        "run_as": Key(RUN_AS, "Who it runs as. Without it: the daemon's own user."),
+        "limits": Key(LIMITS, "Ceilings: how much one run may use, and how many there may be."),
+        "on_disconnect": Key(
+            Choice([each.value for each in OnDisconnect]),
+            "What becomes of it when its caller is gone: `kill` ends it as its timeout would, `finish` lets "
+            "it run to its end, or its timeout; what it still writes is thrown away.",
+            default=OnDisconnect.KILL.value,
+        ),
+        "signals": Key(
+            Listed(_SIGNAL, least=0),
+            "The signals a caller may send it; an empty list is none. Whatever it says, the service ends "
+            "the command when its time is over.",
+            default=tuple(signal.name for signal in SignalName),
+        ),
+        "sandbox": Key(SANDBOX, "What it is kept from, besides what its user may not do."),
+        "run_as": Key(
+            RUN_AS,
+            "Who it runs as. Without it: whom `run_as` of rexecd.yaml(5) says. `root` runs here without any "
+            "capability: it can change root's own files and speak to systemd, but not what other "
+            "permissions forbid, and neither change owners, mount, nor listen on low ports.",
+        ),
         "working_directory": Key(DIRECTORY, "Where it starts.", default="/"),
         "umask": Key(UMASK, "Which permissions its new files do not get.", default="027"),
         "environment": Key(
@@ -307,7 +228,6 @@ COMMAND: Final = Table(
         ),
     },
     "One command that may be run.",
-    later=frozenset({"on_disconnect", "sandbox"}),
 )
 
 _TERMS: Final = Listed(Text("a command's name, `prefix.*` or `*`"))
@@ -327,6 +247,7 @@ PRINCIPAL: Final = Table(
     {
         "roles": Key(Listed(Text("a role's name")), "The roles it holds.", required=True),
         "from": Key(Listed(NETWORK), "Networks it has to come from; otherwise any."),
+        "limits": Key(QUOTA, "How much it may run."),
     },
     "Somebody with a token.",
     later=frozenset({"require"}),

@@ -4,14 +4,16 @@ import ipaddress
 import re
 import shlex
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Final
 
 from rexecd import names, yamltext
 from rexecd.forms import Listed, Own, Schema, Text, is_printable
 from rexecd.limits import MAX_LINE, MAX_TEXT
+from rexecd.policy.bounds import Rate
 from rexecd.policy.places import Network, is_clean_directory, is_clean_path
 from rexecd.policy.template import Hole, Template, element
-from rexecd.yamltext import Faults, Node, shown
+from rexecd.yamltext import Faults, Node, Scalar, shown
 
 #: The dynamic loader obeys the first, and the second are ours to say.
 _TAKEN: Final = ("LD_", "REXEC_")
@@ -83,11 +85,53 @@ DIRECTORY: Final = Text(
     check=_directory,
     complaint=("{shown} is not an absolute path without '//', '.' and '..' parts"),
 )
+
+
+def _reached(text: str) -> str | None:
+    if "*" in text or "?" in text:
+        return f"{shown(text)} holds a wildcard, which stands for nothing here; name each path"
+    return _directory(text)
+
+
+#: A file or a directory; it need not be there when the policy is loaded.
+REACHED: Final = Text(
+    "the absolute path of a file or directory",
+    pattern=DIRECTORY.pattern,
+    check=_reached,
+    complaint=DIRECTORY.complaint,
+)
 UMASK: Final = Text(
     'an octal number in quotes, such as "027"',
     pattern=re.compile(r"0?[0-7]{3}"),
     complaint='{shown} is not a umask such as "027"',
 )
+
+
+_RATE: Final = re.compile("([1-9][0-9]{0,4})/(s|min|h|d)")
+_RATE_WORDS: Final = "a rate such as 5/min: 1 to 99999 in one s, min, h or d"
+#: Seconds.
+_PERIODS: Final = MappingProxyType({"s": 1, "min": 60, "h": 3600, "d": 86400})
+
+
+def _rate(node: Node, faults: Faults) -> Rate | None:
+    found = _RATE.fullmatch(node.text) if isinstance(node, Scalar) else None
+    if found is None:
+        yamltext.expected(node, _RATE_WORDS, faults)
+        return None
+    return Rate(int(found[1]), _PERIODS[found[2]])
+
+
+def _rate_schema() -> Schema:
+    return {"type": "string", "pattern": f"^(?:{_RATE.pattern})$"}
+
+
+RATE: Final = Own(_RATE_WORDS, _rate, _rate_schema)
+
+
+def spell_rate(rate: Rate) -> str:
+    """Return a rate as RATE reads it."""
+    unit = next(unit for unit, seconds in _PERIODS.items() if seconds == rate.seconds)
+    return f"{rate.count}/{unit}"
 
 
 def command_complaint(name: str) -> str | None:

@@ -12,6 +12,7 @@ from rexecd import policyfiles
 from rexecd.errors import ConfigError
 from rexecd.files import read_text
 from rexecd.policy.load import load
+from rexecd.policy.model import Defaults, Identity
 from rexecd.policyfiles import check_identities, load_files, load_policy, show_policy
 from tests.unit.policy.worlds import POLICIES, SHIPPED, Machine
 
@@ -83,6 +84,18 @@ def test_the_digest_is_that_of_all_files_in_order(main: Path, parts: Path) -> No
     data = b"".join(file.read_bytes() for file in files)
 
     assert hashlib.sha256(data).hexdigest() == load_policy(main).digest
+
+
+def test_what_the_settings_say_holds_for_every_file(main: Path, parts: Path) -> None:
+    """And changes nothing about the digest."""
+    part(parts, "a.yaml", "a")
+    nobody = Identity("nobody", 65534, 65534, ())
+    policy = load_policy(main, Defaults(nobody, max_timeout=2.0))
+
+    assert {"main": (nobody, 2.0), "a": (nobody, 2.0)} == {
+        name: (rule.identity, rule.timeout) for name, rule in policy.rules.items()
+    }
+    assert load_policy(main).digest == policy.digest == load_files(main, Defaults(nobody)).policy.digest
 
 
 def test_an_empty_directory_is_fine(main: Path) -> None:

@@ -134,7 +134,7 @@ Validator: Final[Any] = validators.extend(  # type: ignore[no-untyped-call]
 VALIDATORS: Final = {name: Validator(schema) for name, schema in SCHEMAS.items()}
 
 _WORDS: Final = st.sampled_from(
-    ["", "x", "a b", "no", "1", "30s", "1MiB", ":1", "/a", "a\n", "\t", "ü", "x" * 7]
+    ["", "x", "a b", "no", "1", "30s", "1MiB", "5/min", "0/s", ":1", "/a", "a\n", "\t", "ü", "x" * 7]
 )
 #: Values of every kind. A number such as 1.0 is an integer in JSON Schema, and none here: there is none.
 ANYTHING: Final = st.one_of(

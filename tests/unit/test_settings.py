@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from rexecd.errors import ConfigError
 from rexecd.settings import SETTINGS, Settings, address, load_settings, parse_settings, show_settings
+from rexecd.yamltext import Place
 
 HERE = Path("/etc/rexecd/rexecd.yaml")
 SHIPPED = (Path(__file__).parents[2] / "config/rexecd.yaml").read_bytes()
@@ -105,7 +107,7 @@ def test_every_setting_is_a_row_of_the_table() -> None:
     """And every row but the version a setting."""
     fields = {field.name for field in dataclasses.fields(Settings)}
 
-    assert fields - {"source"} == SETTINGS.keys.keys() - {"version"}
+    assert fields - {"source", "run_as_place", "run_as_text"} == SETTINGS.keys.keys() - {"version"}
 
 
 def _read(data: bytes) -> Settings | None:
@@ -146,6 +148,25 @@ def _texts(most: int) -> st.SearchStrategy[str]:
 _TIMES = st.integers(50, 3_600_000).map(lambda milliseconds: milliseconds / 1000)
 _PATHS = _texts(20).map(lambda text: Path("/etc/rexecd") / text)
 _HOSTS = st.text(st.characters(max_codepoint=126), max_size=12)
+_IDS = st.integers(1, 2**32 - 2) | st.text("ab09 é€\"'\\{}[]:,#&*!~.-", max_size=12)
+_RUN_AS = (
+    st.none()
+    | _IDS
+    | st.fixed_dictionaries(
+        {"user": _IDS}, optional={"group": _IDS, "groups": st.lists(_IDS, max_size=3, unique=True)}
+    )
+)
+
+
+def _asked(run_as: object) -> dict[str, Any]:
+    """Return what a file with this `run_as` says of it."""
+    text = (
+        "version: 1\n"
+        if run_as is None
+        else f"version: 1\nrun_as: {json.dumps(run_as, ensure_ascii=False)}\n"
+    )
+    found = parse_settings(text, HERE)
+    return {name: getattr(found, name) for name in ("run_as", "run_as_place", "run_as_text")}
 
 
 @st.composite
@@ -156,6 +177,7 @@ def _settings(draw: st.DrawFn) -> Settings:
     }
     times: dict[str, Any] = {name: draw(_TIMES) for name in ("grace_time", "write_timeout", "monitor_wait")}
     stop, kill = sorted(draw(st.lists(_TIMES, min_size=2, max_size=2, unique=True)), reverse=True)
+    each, everyone = sorted(draw(st.lists(st.integers(1, 10_000), min_size=2, max_size=2)))
     return Settings(
         source=HERE,
         listen=(draw(_HOSTS.filter(lambda host: "\0" not in host)), draw(st.integers(0, 65535))),
@@ -163,6 +185,11 @@ def _settings(draw: st.DrawFn) -> Settings:
         max_connections=draw(st.integers(1, 100_000)),
         kill_grace=kill,
         stop_time=stop,
+        **_asked(draw(_RUN_AS)),
+        max_timeout=draw(st.integers(50, 86_400_000)) / 1000,
+        max_commands=everyone,
+        max_commands_each=each,
+        containment=draw(st.sampled_from(["auto", "control-group", "subreaper"])),
         **paths,
         **times,
     )
@@ -202,3 +229,70 @@ def test_a_stop_is_longer_than_the_grace_of_a_kill() -> None:
     """Or a command would outlive the service."""
     with pytest.raises(ConfigError, match="stop_time must be longer than kill_grace"):
         parse_settings("version: 1\nkill_grace: 15s\n", HERE)
+
+
+def test_no_principal_may_run_more_than_everybody() -> None:
+    """What is written and would mean nothing is a fault; what is not written follows."""
+    with pytest.raises(ConfigError, match=r":3:20: 9 is more than max_commands \(8\), and so limits nothing"):
+        parse_settings("version: 1\nmax_commands: 8\nmax_commands_each: 9\n", HERE)
+
+    assert parse_settings("version: 1\nmax_commands: 8\n", HERE).max_commands_each == 8
+    assert parse_settings("version: 1\nmax_commands: 8\nmax_commands_each: 8\n", HERE).max_commands_each == 8
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("web", "web"),
+        ('"web"', "web"),
+        ("1001", "1001"),
+        ('"1001"', '"1001"'),
+        ("{groups: [33, adm, '33'], user: web}", '{user: web, groups: [33, adm, "33"]}'),
+        ("{user: 5, group: 6, groups: []}", "{user: 5, group: 6, groups: []}"),
+    ],
+)
+def test_who_commands_run_as_is_read_as_in_a_policy(written: str, text: str) -> None:
+    """With its place; a number in quotes is a name, and stays one when it is printed."""
+    found = parse_settings(f"version: 1\nrun_as: {written}\n", HERE)
+
+    assert (found.run_as_text, found.run_as_place) == (text, Place(str(HERE), 2, 9))
+    assert f"\nrun_as: {text}\n" in show_settings(found)
+
+
+def test_who_commands_run_as_may_be_left_out() -> None:
+    """Nobody is named, and what is printed names nobody."""
+    found = parse_settings("version: 1\n", HERE)
+
+    assert (found.run_as, found.run_as_text) == (None, "")
+    assert "\n# run_as:\n" in show_settings(found)
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        ("run_as: 0", "2:9: 0 is root; write 'root' if that is meant"),
+        (
+            "run_as: [web]",
+            "2:9: expected a user's name, or a mapping with 'user', 'group' and 'groups', found a list",
+        ),
+        ("run_as: {group: web}", "2:9: missing key 'user'"),
+        ("run_as: {user: web, grp: web}", "2:21: unknown key 'grp' (did you mean 'group'?)"),
+        ("max_timeout: 25h", "2:14: '25h' is not between 50ms and 1d"),
+        (
+            "max_timeout: 60",
+            "2:14: expected a duration with a unit, such as 250ms, 30s, 5m, 2h or 1d, found '60'",
+        ),
+        ("max_commands: 0", "2:15: '0' is not between 1 and 10000"),
+        ("max_commands_each: 0", "2:20: '0' is not between 1 and 10000"),
+        (
+            "containment: cgroup",
+            "2:14: 'cgroup' is none of auto, control-group, subreaper (did you mean 'control-group'?)",
+        ),
+    ],
+)
+def test_a_bad_setting_of_commands_has_its_place(setting: str, fault: str) -> None:
+    """And a remedy."""
+    with pytest.raises(ConfigError) as caught:
+        parse_settings(f"version: 1\n{setting}\n", HERE)
+
+    assert (f"{HERE}:{fault}",) == caught.value.faults

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from rexecd.policy.load import load
-from rexecd.policy.model import Policy
+from rexecd.policy.model import NetworkAccess, OnDisconnect, Policy, Quota, Rate, Resources, Sandbox
+from rexecd.wire.messages import SignalName
 from tests.unit.policy.worlds import Machine
 
 #: Characters that mean something to shells, to YAML, to templates, or to option parsers.
@@ -65,21 +66,56 @@ class Slot:
     dashed: bool = False
 
 
+#: What a rule may be kept within, as the policy writes it, and as the model has it.
+BOUNDS: dict[str, tuple[object, dict[str, object]]] = {
+    "limits": (
+        {"concurrency": 2, "rate": "7/h", "memory": "64MiB", "cpu": "2m", "open_files": 99},
+        {
+            "quota": Quota(2, Rate(7, 3600)),
+            "resources": Resources(memory=64 * 1024**2, cpu=120, open_files=99),
+        },
+    ),
+    "sandbox": (
+        {"read": [], "write": ["/srv"], "network": "none", "best_effort": True},
+        {"sandbox": Sandbox((), ("/srv",), NetworkAccess.NONE, best_effort=True)},
+    ),
+    "signals": (["USR1"], {"signals": frozenset({SignalName.USR1})}),
+    "on_disconnect": ("finish", {"on_disconnect": OnDisconnect.FINISH}),
+}
+
+
 @dataclass
 class Command:
-    """One rule: its slots in order, and its arguments as pieces of text and slots."""
+    """One rule: its slots in order, its arguments as pieces of text and slots, and which bounds it has."""
 
     name: str
     slots: list[Slot]
     elements: list[list[str | Slot]]
     sources: bool = False
+    bounds: frozenset[str] = frozenset()
 
     @property
     def written(self) -> dict[str, object]:
         """Return it as the policy writes it."""
         run = ["/bin/x", *("".join(map(_hole, pieces)) for pieces in self.elements)]
-        declared = {"summary": self.name, "run": run} | ({"from": ["10.0.0.0/8"]} if self.sources else {})
+        declared: dict[str, object] = {"summary": self.name, "run": run}
+        declared |= {"from": ["10.0.0.0/8"]} if self.sources else {}
+        declared |= {key: BOUNDS[key][0] for key in sorted(self.bounds)}
         return declared | ({"parameters": {s.name: s.declared for s in self.slots}} if self.slots else {})
+
+    @property
+    def bound(self) -> dict[str, object]:
+        """Return every bound as an invocation has it: those that are not written bind nothing."""
+        free: dict[str, object] = {
+            "quota": Quota(),
+            "resources": Resources(),
+            "sandbox": None,
+            "signals": frozenset(SignalName),
+            "on_disconnect": OnDisconnect.KILL,
+        }
+        for key in self.bounds:
+            free |= BOUNDS[key][1]
+        return free
 
     @property
     def literal_dashes(self) -> set[str]:
@@ -144,7 +180,8 @@ def commands(draw: st.DrawFn, name: str = "x") -> Command:
         elements.append([whole[0], whole[1]])
     literals = st.lists(st.sampled_from(["-h", "--", "x y", "", "{a}"]), max_size=3)
     elements += [[literal] for literal in draw(literals)]
-    return Command(name, found, list(draw(st.permutations(elements))), draw(st.booleans()))
+    bounds = draw(st.frozensets(st.sampled_from(sorted(BOUNDS))))
+    return Command(name, found, list(draw(st.permutations(elements))), draw(st.booleans()), bounds)
 
 
 @dataclass

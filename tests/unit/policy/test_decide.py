@@ -91,6 +91,25 @@ def test_an_invocation_says_everything_about_the_start() -> None:
     assert 1024 == ask("both", offer=Offer.OPTIONAL).input_ceiling
 
 
+def test_an_invocation_is_bound_as_its_rule_is() -> None:
+    """Limits, sandbox, signals, and what happens without the caller."""
+    policy = worlds.read(worlds.POLICIES / "good-every-key.yaml")
+    rule = policy.rules["every"]
+    asked_ = asked("every w one", principal="ann@example.org", address="10.1.0.1", justification="x")
+    made = worlds.ask(policy, asked_)
+
+    for bound in ("resources", "quota", "sandbox", "signals", "on_disconnect"):
+        assert getattr(rule, bound) == getattr(made, bound) != getattr(ask("disk"), bound)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given_"), [(None, 60.0), (5.0, 5.0), (60.0, 60.0), (3600.0, 60.0), (float("inf"), 60.0)]
+)
+def test_a_caller_may_ask_for_less_time_and_never_for_more(wanted: float | None, given_: float) -> None:
+    """The rule's own is a ceiling."""
+    assert given_ == worlds.ask(POLICY, asked("disk")._replace(timeout=wanted)).timeout
+
+
 def test_the_environment_is_built_from_nothing() -> None:
     """Base table, then the rule's, then ours; the rule's values are not filled in."""
     assert {

@@ -127,6 +127,23 @@ def test_a_policy_does_not_differ_from_itself(grants: dict[str, frozenset[str]])
                 "limits.output none -> 1MiB",
             ],
         ),
+        (
+            "    timeout: 30s\n",
+            (
+                "    timeout: 30s\n    on_disconnect: finish\n    signals: [TERM, INT]\n"
+                "    limits: {rate: 5/min, memory: 64MiB, cpu: 60s, nice: 0}\n"
+                "    sandbox: {read: [/srv], write: [/srv/a, /srv/b], network: none, devices: minimal}\n"
+            ),
+            [
+                "on_disconnect kill -> finish",
+                "signals INT, TERM, HUP, QUIT, USR1, USR2 -> INT, TERM",
+                "sandbox none -> read '/srv'; write '/srv/a', '/srv/b'; network none; devices minimal",
+                "limits.rate none -> 5/min",
+                "limits.memory none -> 64MiB",
+                "limits.cpu none -> 1m",
+                "limits.nice none -> 0",
+            ],
+        ),
     ],
 )
 def test_a_changed_rule_says_what_changed(old: str, new: str, said: list[str]) -> None:
@@ -205,12 +222,43 @@ def test_a_principals_own_addresses_are_compared() -> None:
     ]
 
 
+BOUND = """\
+    limits: {concurrency: 1, processes: 4, file_size: 1GiB}
+    signals: []
+    sandbox: {read: [], private_tmp: true, best_effort: true}
+"""
+
+
+def test_what_is_no_longer_bound_is_a_change() -> None:
+    """A rule that loses limits and sandbox, and is as free as one without them."""
+    (found,) = diff(policy(RULE + BOUND), policy())
+
+    assert [
+        "signals none -> INT, TERM, HUP, QUIT, USR1, USR2",
+        "sandbox read nothing; private_tmp; best_effort -> none",
+        "limits.concurrency 1 -> none",
+        "limits.processes 4 -> none",
+        "limits.file_size 1GiB -> none",
+    ] == list(map(str, found.altered[0].changes))
+
+
+def test_a_principals_own_limits_are_compared() -> None:
+    """Key by key."""
+    old = policy(principals="ci: {roles: [all], limits: {concurrency: 2, rate: 5/min}}")
+    new = policy(principals="ci: {roles: [all], limits: {rate: 5/h}}")
+
+    assert () == diff(old, old)
+    assert [
+        (Change("limits.concurrency", "2", "none"), Change("limits.rate", "5/min", "5/h")),
+    ] == [difference.limits for difference in diff(old, new)]
+
+
 def test_a_principal_that_comes_gains_all_it_may_run() -> None:
     """And the one that goes loses it."""
     old, new = policy(), policy(principals="eve: {roles: [all]}")
     rule = new.rules["logs"]
-    gone = Difference("ci", old.principals["ci"], None, (), (rule,), (), None)
-    come = Difference("eve", None, new.principals["eve"], (rule,), (), (), None)
+    gone = Difference("ci", old.principals["ci"], None, (), (rule,), (), None, ())
+    come = Difference("eve", None, new.principals["eve"], (rule,), (), (), None, ())
 
     assert (gone, come) == diff(old, new)
 
@@ -239,7 +287,7 @@ def test_a_command_that_nobody_may_run_is_no_difference() -> None:
 
 def test_every_field_of_a_rule_is_compared() -> None:
     """A new one is not forgotten here."""
-    by_hand = {"name", "sources", "parameters", "environment"}
+    by_hand = {"name", "sources", "parameters", "environment", "quota", "resources"}
 
     assert {field.name for field in dataclasses.fields(Rule) if field.compare} == (
         by_hand | differences._FIELDS.keys()

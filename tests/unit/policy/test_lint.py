@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rexecd.policy.lint import CODES, Facts, Finding, directories_of, lint, programs_of
 from rexecd.policy.load import load
-from rexecd.policy.model import NO_POLICY, Identity, Policy
+from rexecd.policy.model import NO_POLICY, Defaults, Identity, Policy
 from rexecd.policy.programs import PROGRAMS, VARIABLES
 from rexecd.yamltext import Place
 from tests.catalogues import document_tables
@@ -197,6 +197,32 @@ RULES = {
     "files for everybody": (run("/bin/df", more=", umask: '000'"), "RX307"),
     "files for the group": (run("/bin/df", more=", umask: '002'"), "RX307"),
     "files that others may read": (run("/bin/df", more=", umask: '022'"), ""),
+    # RX309 to RX311
+    "little memory": (run("/bin/df", more=", limits: {memory: 65535KiB}"), "RX309"),
+    "enough memory": (run("/bin/df", more=", limits: {memory: 64MiB}"), ""),
+    "a sandbox that may write to its program": (
+        run("/opt/app/bin/x", more=", sandbox: {write: [/opt/app/]}"),
+        "RX310",
+    ),
+    "a sandbox that may write beside its program": (
+        run("/usr/local/bin/x", more=", sandbox: {write: [/usr/local/bin2, /var/lib/app]}"),
+        "",
+    ),
+    "a sandbox that may write what is ours": (run("/bin/x", more=", sandbox: {write: [/var/lib]}"), "RX310"),
+    "a sandbox that may write a part of it": (
+        run("/bin/x", more=", sandbox: {write: [/etc/rexecd/policy.d/a.yaml]}"),
+        "RX310",
+    ),
+    "a sandbox without its program": (run("/opt/x", more=", sandbox: {read: [/opt/y]}"), "RX311"),
+    "a sandbox with its program": (run("/opt/x", more=", sandbox: {read: [/opt/x]}"), ""),
+    "a sandbox that leaves files open": (run("/opt/x|{x}", FILE, more=", sandbox: {network: none}"), ""),
+    "a sandbox without a path": (run("/bin/x|{x}", FILE, more=", sandbox: {read: [/etc]}"), "RX311"),
+    "a sandbox with a part of a path": (run("/bin/x|{x}", FILE, more=", sandbox: {write: [/srv/a]}"), ""),
+    "a sandbox with all of a path": (run("/bin/x|{x}", FILE, more=", sandbox: {read: [/]}"), ""),
+    "a sandbox without a descriptor": (
+        run("/bin/x|{x}", "x: {type: path, under: [/srv], pass: descriptor}", more=", sandbox: {read: []}"),
+        "",
+    ),
     # RX305
     "a variable that loads code": (run("/bin/df", more=", environment: {PYTHONPATH: /opt}"), "RX305"),
     "a variable that starts a program": (run("/bin/df", more=", environment: {PAGER: less}"), "RX305"),
@@ -247,6 +273,26 @@ def test_a_directory_that_is_not_there_is_found() -> None:
 
     assert {"/srv/", "/var", "/opt"} == directories_of(policy)
     assert ([], ["RX206", "RX306"]) == (codes(policy, nothing), codes(policy, all_))
+
+
+def test_a_sandbox_that_opens_what_is_not_there_is_found() -> None:
+    """Files and directories are handed in as the others are."""
+    policy = make({"c": run("/bin/df", more=", sandbox: {read: [/etc/app.conf], write: [/srv/a/]}")})
+    facts = SILENT._replace(missing=frozenset({"/etc/app.conf", "/srv/a/"}))
+
+    assert {"/", "/etc/app.conf", "/srv/a/"} == directories_of(policy)
+    assert ([], ["RX312", "RX312"]) == (codes(policy), codes(policy, facts))
+
+
+@pytest.mark.parametrize(("ceiling", "expected"), [(None, []), (7200.0, []), (3600.0, ["RX308"])])
+def test_a_timeout_that_the_settings_cut_is_found(ceiling: float | None, expected: list[str]) -> None:
+    """Where the ceiling is known; the default that nobody wrote is cut in silence."""
+    text = "version: 1\nprincipals: {a: {roles: [r]}}\nroles: {r: {allow: ['*']}}\ncommands:\n"
+    text += "  long: {summary: S, run: /bin/df, timeout: 2h}\n"
+    policy = load(text, "p", defaults=Defaults(max_timeout=ceiling))
+    brief = load(text.replace(", timeout: 2h", ""), "p", defaults=Defaults(max_timeout=1.0))
+
+    assert (expected, ["RX301"]) == (codes(policy), codes(brief))
 
 
 def test_a_large_policy_is_looked_at_quickly() -> None:

@@ -14,9 +14,23 @@ from rexecd.policy import kinds, places, tables
 from rexecd.policy.examples import run_examples
 from rexecd.policy.lint import Facts, lint
 from rexecd.policy.load import File, load
-from rexecd.policy.model import Identity, Justification, Stdin
+from rexecd.policy.model import (
+    Defaults,
+    Identity,
+    Justification,
+    NetworkAccess,
+    OnDisconnect,
+    Quota,
+    Rate,
+    Resources,
+    Sandbox,
+    Stdin,
+)
+from rexecd.wire.messages import SignalName
 from rexecd.yamltext import is_closed
 from tests.unit.policy.worlds import POLICIES, SHIPPED, Machine, included, read, resolve
+
+MIB = 1024**2
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in POLICIES.glob("bad-*.yaml")))
@@ -97,6 +111,106 @@ def test_every_key_of_a_command_is_read() -> None:
         map(str, policy.principals["ann@example.org"].sources)
     )
     assert policy.guarded is not None
+
+
+def test_every_bound_of_a_command_is_read() -> None:
+    """Limits, sandbox, signals, what happens without the caller; and the principal's own limits."""
+    policy = read(POLICIES / "good-every-key.yaml")
+    rule = policy.rules["every"]
+
+    assert Resources(256 * MIB, 10, 32, 64, 1024 * MIB, 10) == rule.resources
+    assert Quota(1, Rate(5, 60)) == rule.quota
+    assert Quota(3, Rate(100, 3600)) == policy.principals["ann@example.org"].quota
+    assert OnDisconnect.FINISH is rule.on_disconnect
+    assert {SignalName.INT, SignalName.USR2} == rule.signals
+    assert rule.sandbox == Sandbox(
+        read=("/etc/app.conf", "/srv/"),
+        write=("/var/lib/app",),
+        network=NetworkAccess.LOOPBACK,
+        private_tmp=True,
+        minimal_devices=True,
+        best_effort=True,
+    )
+
+
+def test_a_rule_that_says_nothing_is_bound_by_nothing() -> None:
+    """But that its caller's end is its own, and that the six signals may be sent."""
+    rule = read(POLICIES / "good-every-key.yaml").rules["service.stop"]
+
+    assert (Resources(), Quota(), None) == (rule.resources, rule.quota, rule.sandbox)
+    assert (OnDisconnect.KILL, frozenset(SignalName)) == (rule.on_disconnect, rule.signals)
+
+
+def test_the_bounds_of_limits_are_exact() -> None:
+    """The least and the most that fit are read as they are; what is not written is no limit."""
+    rules = read(POLICIES / "good-limits.yaml").rules
+
+    assert (Resources(MIB, 1, 1, 32, 1, 0), Quota(1, Rate(1, 1))) == (
+        rules["least"].resources,
+        rules["least"].quota,
+    )
+    assert Resources(None, 86400, 2**22, 2**20, None, 19) == rules["most"].resources
+    assert Quota(10_000, Rate(99_999, 86400)) == rules["most"].quota
+    assert (frozenset(), frozenset(SignalName)) == (rules["least"].signals, rules["most"].signals)
+
+
+SANDBOXES = {
+    "closed": Sandbox(read=()),
+    "written": Sandbox(write=("/srv/a", "/srv/b/")),
+    "everything": Sandbox(read=("/",), write=("/srv",)),
+    "alone": Sandbox(network=NetworkAccess.NONE),
+    "loopback": Sandbox(network=NetworkAccess.LOOPBACK),
+    "temporary": Sandbox(private_tmp=True, best_effort=True),
+    "devices": Sandbox(minimal_devices=True),
+}
+
+
+@pytest.mark.parametrize("name", SANDBOXES)
+def test_a_sandbox_restricts_what_it_says_and_no_more(name: str) -> None:
+    """One thing each; an empty list closes the file system."""
+    assert SANDBOXES[name] == read(POLICIES / "good-limits.yaml").rules[name].sandbox
+
+
+def test_the_design_s_example_loads_as_it_is_written() -> None:
+    """Every limit in it is there, and its own examples hold."""
+    policy = read(POLICIES / "good-design.yaml")
+    rule = policy.rules["service.restart"]
+
+    assert Resources(memory=256 * MIB, cpu=10, processes=32) == rule.resources
+    assert (Quota(1, Rate(5, 60)), MIB) == (rule.quota, rule.output_ceiling)
+    assert (2, ()) == run_examples(policy, resolve=resolve)
+
+
+DEFAULTS = Defaults(Identity("commands", 990, 990, ()), 30.0)
+THREE = """version: 1
+commands:
+  short: {summary: x, run: /bin/x, timeout: 5s, run_as: web}
+  long: {summary: x, run: /bin/x, timeout: 1h}
+  none: {summary: x, run: /bin/x}
+"""
+
+
+def test_defaults_are_for_what_a_rule_does_not_say() -> None:
+    """Its own `run_as` stands; no timeout is above the ceiling, and a written one is kept in mind."""
+    rules = load(THREE, "p", accounts=Machine(), defaults=DEFAULTS).rules.values()
+
+    assert [("web", 5.0, None), ("commands", 30.0, 3600.0), ("commands", 30.0, None)] == [
+        (rule.identity.user, rule.timeout, rule.cut_from) for rule in rules if rule.identity is not None
+    ]
+
+
+def test_without_defaults_a_rule_is_as_it_is_written() -> None:
+    """Whoever asks without the settings."""
+    rules = load(THREE, "p", accounts=Machine()).rules
+
+    assert (None, 3600.0, None) == (rules["long"].identity, rules["long"].timeout, rules["long"].cut_from)
+
+
+def test_the_digest_does_not_depend_on_the_defaults() -> None:
+    """It is that of the files."""
+    one, other = (load(THREE, "p", accounts=Machine(), defaults=each) for each in (Defaults(), DEFAULTS))
+
+    assert one.digest == other.digest
 
 
 def _keys(form: Any, at: str) -> dict[str, set[str]]:

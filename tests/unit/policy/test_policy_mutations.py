@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rexecd.errors import ConfigError, Refused
-from rexecd.policy import tables
 from rexecd.policy.listing import entries, schema
 from rexecd.policy.load import load
 from rexecd.policy.model import Policy
+from rexecd.policy.parameter_tables import PARAMETER
 from tests.unit.policy.worlds import POLICIES, SHIPPED, Machine, included
 
 SEEDS = [
@@ -62,6 +62,14 @@ TOKENS = st.sampled_from(
         "default: 5",
         "run_as: web",
         "from: [::1]",
+        "5/min",
+        "1MiB",
+        "limits: {rate: 5/s, cpu: 1s}",
+        "sandbox: {read: []}",
+        "sandbox: {}",
+        "write: [/]",
+        "signals: []",
+        "on_disconnect: finish",
     ]
 )
 
@@ -152,14 +160,17 @@ def test_any_text_is_a_policy_or_a_configuration_error(text: str) -> None:
     assert isinstance(policy, Policy)
 
 
-WORDS = st.sampled_from(["/bin/x", "{a}", "x", "r", "30s"])
-NAMES = st.sampled_from(["a", "x", "type", "of", "run", "summary", "roles", "allow", "limits"])
+WORDS = st.sampled_from(["/bin/x", "{a}", "x", "r", "30s", "5/min", "TERM", "none"])
+NAMES = st.sampled_from(
+    ["a", "x", "type", "of", "run", "summary", "roles", "allow", "limits", "rate", "cpu", "read", "network"]
+)
 NODES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5) | WORDS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
     max_leaves=6,
 )
 KEYS = ["summary", "description", "run", "parameters", "stdin", "timeout", "environment", "limits"]
+KEYS += ["sandbox", "signals", "on_disconnect", "run_as"]
 
 
 @settings(max_examples=300, deadline=None)
@@ -177,8 +188,8 @@ def test_any_shape_is_read_or_a_configuration_error(
     assert {"x"} == set(policy.rules)
 
 
-KINDS = sorted(tables.PARAMETER.tables)
-DETAILS = sorted(set().union(*(table.keys for table in tables.PARAMETER.tables.values())))
+KINDS = sorted(PARAMETER.tables)
+DETAILS = sorted(set().union(*(table.keys for table in PARAMETER.tables.values())))
 
 
 @settings(max_examples=400, deadline=None)

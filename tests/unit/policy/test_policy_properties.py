@@ -51,6 +51,25 @@ def test_a_line_becomes_exactly_the_arguments_it_says(data: st.DataObject) -> No
     assert wanted.argv == decide(policy, request, resolve=resolve).argv
 
 
+@FEW
+@given(st.data(), st.none() | st.floats(0.001, 1e6))
+def test_a_command_is_bound_as_its_rule_says_whatever_is_asked(
+    data: st.DataObject, timeout: float | None
+) -> None:
+    """No line changes a limit, and no caller gets more time than the rule gives."""
+    command = data.draw(commands())
+    wanted = data.draw(lines(command))
+    request = asked(wanted.line, address="10.0.0.1")._replace(timeout=timeout)
+    try:
+        made = decide(policy_of([command]), request, resolve=resolve)
+    except Refused:
+        assert wanted.argv is None
+        return
+
+    assert command.bound == {key: getattr(made, key) for key in command.bound}
+    assert made.timeout == (60.0 if timeout is None or timeout > 60.0 else timeout)
+
+
 @MANY
 @given(st.data())
 def test_an_example_line_is_explained_as_it_is_decided(data: st.DataObject) -> None:
