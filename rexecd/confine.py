@@ -5,16 +5,20 @@ What a process denies itself is one-way: it can be taken, never given back, and 
 
 import ctypes
 import errno
+import itertools
 import os
 import platform
 import resource
 import signal
+import socket
 import struct
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from rexecd.errors import ConfigError
 
 _PR_SET_DUMPABLE: Final = 4
+_PR_CAPBSET_DROP: Final = 24
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _SECCOMP_SET_MODE_FILTER: Final = 1
@@ -22,17 +26,26 @@ _SECCOMP_FILTER_FLAG_TSYNC: Final = 1
 _SECCOMP_RET_ALLOW: Final = 0x7FFF0000
 _SECCOMP_RET_ERRNO: Final = 0x00050000
 
-# Classic BPF as seccomp(2) takes it: load a word, compare and jump, return.
+# Classic BPF as seccomp(2) takes it: load a word, mask it, compare and jump, return.
 _LOAD: Final = 0x20
+_MASK: Final = 0x54
 _JUMP_IF_EQUAL: Final = 0x15
 _JUMP_IF_AT_LEAST: Final = 0x35
 _RETURN: Final = 0x06
 _OFFSET_OF_NUMBER: Final = 0
 _OFFSET_OF_ARCHITECTURE: Final = 4
+#: Of the lower half of argument 0, which is all of it for an `int`; 8 bytes each, little-endian.
+_OFFSET_OF_ARGUMENTS: Final = 16
+_ALLOW: Final = (_RETURN, 0, 0, _SECCOMP_RET_ALLOW)
 
 #: `_LINUX_CAPABILITY_VERSION_3` of capset(2): two triples of effective, permitted, inheritable.
 _CAPABILITY_VERSION: Final = 0x20080522
 _CAPABILITIES: Final = struct.Struct("=6I")
+
+#: The same number on every architecture, as of all system calls since Linux 5.1.
+_IO_URING_SETUP: Final = 425
+#: The rest of a socket's type are flags (socket(2)).
+_TYPE_OF_SOCKET: Final = 0xF
 
 #: x86-64 numbers its x32 system calls from here; they would go round the comparison.
 _X32_BIT: Final = 0x40000000
@@ -45,13 +58,35 @@ class _Machine(NamedTuple):
     seccomp: int
     execve: int
     execveat: int
+    socket: int
+    socketpair: int
 
 
 _MACHINES: Final = {
-    "x86_64": _Machine(0xC000003E, 317, 59, 322),
-    "aarch64": _Machine(0xC00000B7, 277, 221, 281),
-    "riscv64": _Machine(0xC00000F3, 277, 221, 281),
+    "x86_64": _Machine(0xC000003E, 317, 59, 322, 41, 53),
+    "aarch64": _Machine(0xC00000B7, 277, 221, 281, 198, 199),
+    "riscv64": _Machine(0xC00000F3, 277, 221, 281, 198, 199),
 }
+
+
+class _Argument(NamedTuple):
+    """What one argument of a system call may be, as far as `mask` goes."""
+
+    position: int
+    values: tuple[int, ...]
+    mask: int = 0xFFFFFFFF
+
+
+class _Denial(NamedTuple):
+    """A system call that fails, unless there are arguments here and each is as it may be."""
+
+    number: int
+    error: int = errno.EPERM
+    unless: tuple[_Argument, ...] = ()
+
+
+#: (operation, jumps if true, jumps if false, operand), jumps counted from the next row.
+_Row = tuple[int, int, int, int]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -68,50 +103,131 @@ def deny_exec() -> None:
     Raise ConfigError where the kernel cannot give it: the exposed process does not start
     unconfined.
     """
+    try:
+        machine = _machine()
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        _install(machine, _Denial(machine.execve), _Denial(machine.execveat))
+    except OSError as error:
+        raise ConfigError(f"the gateway cannot deny itself exec: {error.strerror}") from None
+
+
+def deny_sockets(*, but: tuple[int, ...] = ()) -> None:
+    """Make socket(2) fail for every family `but` these, for good; raise OSError.
+
+    Pairs that are connected to each other stay (socketpair(2)). io_uring fails too: it makes sockets
+    that no filter sees. New privileges have to be forbidden before.
+    """
+    machine = _machine()
+    _install(machine, *_socket_denials(machine, but))
+
+
+def _socket_denials(machine: _Machine, but: tuple[int, ...]) -> list[_Denial]:
+    pair = [_Argument(0, (socket.AF_UNIX,))]
+    if socket.AF_UNIX not in but:
+        # Either end of a pair of datagram sockets could send to any other by its name.
+        pair.append(_Argument(1, (socket.SOCK_STREAM, socket.SOCK_SEQPACKET), _TYPE_OF_SOCKET))
+    return [
+        _Denial(machine.socket, errno.EAFNOSUPPORT, (_Argument(0, but),)),
+        _Denial(machine.socketpair, errno.EAFNOSUPPORT, tuple(pair)),
+        _Denial(_IO_URING_SETUP, errno.ENOSYS),
+    ]
+
+
+def _machine() -> _Machine:
+    """Return the numbers of this machine; raise OSError if we do not know them."""
     machine = _MACHINES.get(platform.machine())
     if machine is None:
-        raise ConfigError(f"the gateway cannot deny itself exec on {platform.machine()!r}: not supported")
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    code = _exec_filter(machine)
+        raise OSError(errno.ENOSYS, f"not supported on {platform.machine()!r}")
+    return machine
+
+
+def _install(machine: _Machine, *denials: _Denial) -> None:
+    """Put a filter before every system call of every thread of this process; raise OSError."""
+    code = _assemble(machine, denials)
     program = _Program(len(code) // 8, code)
-    result = _libc.syscall(
-        ctypes.c_long(machine.seccomp),
-        ctypes.c_ulong(_SECCOMP_SET_MODE_FILTER),
-        ctypes.c_ulong(_SECCOMP_FILTER_FLAG_TSYNC),
-        ctypes.byref(program),
+    thread = _check(
+        _libc.syscall(
+            ctypes.c_long(machine.seccomp),
+            ctypes.c_ulong(_SECCOMP_SET_MODE_FILTER),
+            ctypes.c_ulong(_SECCOMP_FILTER_FLAG_TSYNC),
+            ctypes.byref(program),
+        )
     )
-    if result:
-        reason = os.strerror(ctypes.get_errno()) if result < 0 else f"thread {result} is in the way"
-        raise ConfigError(f"the gateway cannot deny itself exec: {reason}")
+    if thread:
+        raise OSError(errno.EBUSY, f"thread {thread} is in the way")
 
 
-def _exec_filter(machine: _Machine) -> bytes:
-    """Return the filter: a foreign architecture, x32, execve and execveat get EPERM."""
-    x86 = machine.seccomp == _MACHINES["x86_64"].seccomp
-    # (operation, jumps if true, jumps if false, operand); DENY is the last instruction.
-    rows = [
+def _assemble(machine: _Machine, denials: Sequence[_Denial]) -> bytes:
+    """Return the filter: a foreign architecture and x32 get EPERM, what is denied its error."""
+    is_x86 = machine.seccomp == _MACHINES["x86_64"].seccomp
+    refuse = _refuse(errno.EPERM)
+    rows: list[_Row] = [
         (_LOAD, 0, 0, _OFFSET_OF_ARCHITECTURE),
-        (_JUMP_IF_EQUAL, 0, 5, machine.architecture),
+        (_JUMP_IF_EQUAL, 1, 0, machine.architecture),
+        refuse,
         (_LOAD, 0, 0, _OFFSET_OF_NUMBER),
-        (_JUMP_IF_AT_LEAST, 3, 0, _X32_BIT if x86 else 0xFFFFFFFF),
-        (_JUMP_IF_EQUAL, 2, 0, machine.execve),
-        (_JUMP_IF_EQUAL, 1, 0, machine.execveat),
-        (_RETURN, 0, 0, _SECCOMP_RET_ALLOW),
-        (_RETURN, 0, 0, _SECCOMP_RET_ERRNO | errno.EPERM),
+        (_JUMP_IF_AT_LEAST, 0, 1, _X32_BIT if is_x86 else 0xFFFFFFFF),
+        refuse,
     ]
-    return b"".join(struct.pack("=HBBI", *row) for row in rows)
+    for denial in denials:
+        verdict = _verdict(denial)
+        rows += [(_JUMP_IF_EQUAL, 0, len(verdict), denial.number), *verdict]
+    return b"".join(struct.pack("=HBBI", *row) for row in (*rows, _ALLOW))
 
 
-def drop_inheritable() -> None:
-    """Empty this thread's inheritable capabilities, and so its ambient ones; raise OSError.
+def _verdict(denial: _Denial) -> list[_Row]:
+    """Return the rows that decide about one system call; each way through them ends in a return."""
+    refuse = _refuse(denial.error)
+    rows: list[_Row] = []
+    for argument in denial.unless:
+        rows += [(_LOAD, 0, 0, _OFFSET_OF_ARGUMENTS + 8 * argument.position), (_MASK, 0, 0, argument.mask)]
+        left = len(argument.values)
+        rows += [(_JUMP_IF_EQUAL, left - at, 0, value) for at, value in enumerate(argument.values)]
+        rows.append(refuse)
+    return [*rows, _ALLOW if denial.unless else refuse]
 
-    A program started as somebody else would get them. This process itself loses nothing.
+
+def _refuse(error: int) -> _Row:
+    return (_RETURN, 0, 0, _SECCOMP_RET_ERRNO | error)
+
+
+def effective_capabilities() -> int:
+    """Return what this thread may do now, a bit for each capability(7); raise OSError."""
+    sets = ctypes.create_string_buffer(_CAPABILITIES.size)
+    _check(_libc.capget(struct.pack("=Ii", _CAPABILITY_VERSION, 0), sets))
+    low, _, _, high, _, _ = _CAPABILITIES.unpack(sets.raw)
+    return int(low | high << 32)
+
+
+def drop_bounding() -> None:
+    """Empty the bounding set of this thread's capabilities; raise OSError. CAP_SETPCAP is needed."""
+    for capability in itertools.count():
+        try:
+            _check(_libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0))
+        except OSError as error:
+            if capability and error.errno == errno.EINVAL:  # there are no more
+                return
+            raise
+
+
+def drop_capabilities() -> None:
+    """Empty every set of this thread's capabilities, the ambient one with them; raise OSError.
+
+    With no new privileges allowed no program it starts gets one again, not even as uid 0
+    (capabilities(7), execve(2)).
     """
     header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
-    sets = ctypes.create_string_buffer(_CAPABILITIES.size)
-    _check(_libc.capget(header, sets))
-    low, high = struct.iter_unpack("=3I", sets.raw)
-    _check(_libc.capset(header, _CAPABILITIES.pack(*low[:2], 0, *high[:2], 0)))
+    _check(_libc.capset(header, _CAPABILITIES.pack(*6 * (0,))))
+
+
+def forbid_new_privileges() -> None:
+    """Let no program that is started from here on gain anything by setuid bits or file capabilities."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def set_dumpable(*, dumpable: bool) -> None:
+    """Say whether this process's memory, and files of it in /proc, are its user's; raise ConfigError."""
+    _prctl(_PR_SET_DUMPABLE, int(dumpable))
 
 
 def hide_memory() -> None:
@@ -119,13 +235,18 @@ def hide_memory() -> None:
 
     Not dumpable means: no ptrace and no /proc/PID/mem for anyone without CAP_SYS_PTRACE.
     """
-    _prctl(_PR_SET_DUMPABLE, 0)
+    set_dumpable(dumpable=False)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies (a child subreaper, prctl(2))."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def leave_orphans() -> None:
+    """Undo `adopt_orphans`; who was adopted stays so."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 0)
 
 
 def restore_signals() -> None:
@@ -153,11 +274,31 @@ def raise_descriptor_limit(needed: int, *, what: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
 
 
-def _check(result: int) -> None:
-    """Raise OSError if a system call has failed."""
+def unshare(kinds: int) -> None:
+    """Enter new namespaces, CLONE_NEW*; raise OSError. Only for a process of one thread."""
+    _check(_libc.unshare(ctypes.c_int(kinds)))
+
+
+def mount(source: str, target: str, kind: str, *, flags: int, options: str = "") -> None:
+    """Mount a file system; raise OSError with the target."""
+    texts = (os.fsencode(text) for text in (source, target, kind))
+    if _libc.mount(*texts, ctypes.c_ulong(flags), os.fsencode(options)):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), target)
+
+
+def system_call(number: int, *arguments: int | bytes | None) -> int:
+    """Return what a system call returns for which libc has no name; raise OSError."""
+    given = (each if isinstance(each, bytes | None) else ctypes.c_long(each) for each in arguments)
+    return _check(_libc.syscall(ctypes.c_long(number), *given))
+
+
+def _check(result: int) -> int:
+    """Return what a system call has returned; raise OSError if it has failed."""
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+    return result
 
 
 def _prctl(option: int, value: int) -> None:

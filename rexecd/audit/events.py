@@ -131,6 +131,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "exit_code": ("process", "exit_code"),
     "input_bytes": ("rexec", "input_bytes"),
     "justification": ("rexec", "justification"),
+    "limit": ("rexec", "limit"),
     "line": ("rexec", "line"),
     "outcome": ("event", "outcome"),
     "output_bytes": ("rexec", "output_bytes"),

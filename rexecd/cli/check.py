@@ -6,6 +6,7 @@ Rule 2: what is not there is not made.
 """
 
 import argparse
+import contextlib
 import enum
 import json
 from collections.abc import Callable
@@ -16,13 +17,17 @@ from typing import Final, NamedTuple, TypeVar
 from rexecd.audit.trail import load_chain
 from rexecd.cli import say
 from rexecd.errors import ConfigError, RexecError
+from rexecd.execution.cgroup import offered
+from rexecd.execution.identity import defaults, describe
+from rexecd.execution.probe import probe
+from rexecd.execution.workers import Workers
 from rexecd.files import Resolver, check_directory, program_fault, read_file
 from rexecd.identity.certificates import expires, pin
 from rexecd.identity.store import Store
 from rexecd.policy.examples import run_examples
 from rexecd.policy.lint import Facts, directories_of, lint, programs_of
 from rexecd.policy.load import File
-from rexecd.policy.model import Policy
+from rexecd.policy.model import Defaults, Policy
 from rexecd.policyfiles import check_identities, load_files
 from rexecd.settings import Settings, load_settings
 from rexecd.tls import server_context
@@ -75,6 +80,10 @@ class _Report:
     def add_error(self, place: Place | None, message: str) -> None:
         """Remember something that is wrong."""
         self.findings.append(_Finding(_Severity.ERROR, None, place, message))
+
+    def add_warning(self, code: str | None, place: Place | None, message: str) -> None:
+        """Remember something that is unwise."""
+        self.findings.append(_Finding(_Severity.WARNING, code, place, message))
 
     def attempt(self, part: Callable[[], _Found]) -> _Found | None:
         """Return what a part returns; None where it fails, and remember why."""
@@ -138,13 +147,16 @@ def _check_policy(path: Path, report: _Report, settings: Settings | None = None)
 
     With settings it is the one of this machine's monitor, which has to be able to carry it out.
     """
-    loaded = report.attempt(lambda: load_files(path))
+    chosen = Defaults() if settings is None else report.attempt(lambda: defaults(settings))
+    loaded = report.attempt(lambda: load_files(path, chosen or Defaults()))
     if loaded is None:
         return
     policy, files = loaded
     before = len(report.findings)
-    if settings is not None:
+    if settings is not None and chosen is not None:
         report.attempt(lambda: check_identities(policy))
+        if len(report.findings) == before:
+            _check_host(policy, settings, chosen, report)
     held, failures = run_examples(policy, resolve=Resolver())
     for failure in failures:
         report.add_error(failure.place, failure.message)
@@ -157,6 +169,21 @@ def _check_policy(path: Path, report: _Report, settings: Settings | None = None)
         missing=frozenset(filter(_is_missing, directories_of(policy))),
     )
     report.findings += _warnings(policy, facts)
+
+
+def _check_host(policy: Policy, settings: Settings, chosen: Defaults, report: _Report) -> None:
+    """Add what this host cannot give the policy's commands: it is tried, as the monitor tries it.
+
+    Whether the monitor will have a control group only its own start can tell, so here that is taken on
+    trust where the machine has what it takes.
+    """
+    controllers = frozenset[str]() if settings.containment == "subreaper" else offered()
+    with contextlib.closing(Workers(None, controllers=controllers)) as workers:
+        missing = report.attempt(lambda: probe(policy, workers))
+    for fault in missing or ():
+        report.add_warning(None, None if fault.place is None else Place(*fault.place), fault.message)
+    if policy.rules:
+        report.facts.append(f"commands run as {describe(chosen.identity)} where their rule does not say")
 
 
 def _size(policy: Policy, held: int) -> str:

@@ -15,6 +15,9 @@ from rexecd.cli import say
 from rexecd.clock import Clock
 from rexecd.confine import hide_memory, raise_descriptor_limit, restore_signals
 from rexecd.errors import ConfigError, TrailError
+from rexecd.execution.cgroup import find
+from rexecd.execution.probe import probe, written
+from rexecd.execution.workers import Workers
 from rexecd.files import check_directory, lock
 from rexecd.identity.store import Store
 from rexecd.monitor.server import DESCRIPTORS_EACH, DESCRIPTORS_ELSE, AdminServer, SeamServer
@@ -26,6 +29,8 @@ from rexecd.settings import Settings, load_settings
 
 #: How often the trail is synced and its key's past forgotten.
 _PERSIST_EVERY: Final = 1.0
+#: How often it is looked for workers that nobody needs any more.
+_RETIRE_EVERY: Final = 20.0
 #: How long a channel may wait until `serve` has said which process the gateway is.
 _INTRODUCTION: Final = 10.0
 
@@ -56,76 +61,119 @@ class Gatekeeper:
 
 
 @contextlib.contextmanager
-def opened_service(settings: Settings, policy: Policy | None = None) -> Iterator[Service]:
+def opened_service(
+    settings: Settings, policy: Policy | None = None, workers: Workers | None = None
+) -> Iterator[Service]:
     """Open policy (unless one is given), store and trail under the state's lock, and close them again.
 
-    Raise ConfigError, or Unavailable if another process holds the lock.
+    With workers the policy is tried with them. Raise ConfigError, or Unavailable if another process
+    holds the lock.
     """
     for directory in (settings.state, settings.audit.parent):
         check_directory(directory)
     with lock(settings.lock):
         policy = policy or load_feasible(settings)
+        if workers is not None:
+            for missing in probe(policy, workers):
+                say.warning("rexecd", written(missing))
         store = Store(settings.tokens)
         try:
             trail = Trail.open(settings.audit, settings.trail_key, clock=Clock())
         except BaseException:
             store.close()
             raise
-        service = Service(settings, policy, store, trail)
+        service = Service(settings, policy, store, trail, workers)
         try:
             yield service
         finally:
             service.close()
 
 
+@contextlib.contextmanager
+def opened_workers(settings: Settings) -> Iterator[Workers]:
+    """Start what starts commands, and end it again with all of them; raise ConfigError."""
+    groups, why = find(settings.containment)
+    if groups is None and settings.containment != "subreaper":
+        say.note("rexecd", f"commands are ended without control groups ({why})")
+    workers = Workers(groups)
+    try:
+        yield workers
+    finally:
+        workers.close()
+
+
 def monitor(arguments: argparse.Namespace) -> int:
     """Serve the gateway and the operator until a signal, or the end of `--lifeline`."""
     settings = load_settings(arguments.config)
-    needed = settings.max_connections * DESCRIPTORS_EACH + DESCRIPTORS_ELSE
-    raise_descriptor_limit(needed, what=f"max_connections: {settings.max_connections}")
     restore_signals()
     os.umask(0o077)
     settings.run.mkdir(mode=0o700, exist_ok=True)
     check_directory(settings.run)
-    with opened_service(settings) as service:
-        # Commands start in the root directory unless their rule says otherwise.
-        os.chdir("/")
-        hide_memory()
-        signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-        service.trail.start_keeper(_PERSIST_EVERY)
-        service.recorder.record(Action.SERVICE_STARTED, version=__version__)
-        service.recorder.record(Action.POLICY_LOADED)
-        keeper = Gatekeeper(by_pid=arguments.lifeline is not None)
-        seam_server = SeamServer(listen(settings.seam_socket, mode=0o600), service, keeper.admits)
-        admin_server = AdminServer(listen(settings.admin_socket, mode=0o600), service)
-        for name, server in (("accept", seam_server), ("admin", admin_server)):
-            threading.Thread(target=server.serve_forever, name=name, daemon=True).start()
-        say.out(f"rexecd: monitor ready on {settings.seam_socket}")
-        _wait_for_the_end(service, signals, keeper, arguments.lifeline)
-        if not seam_server.stop_and_wait(settings.stop_time):
-            say.error("rexecd", f"monitor: {say.count(seam_server.active, 'session')} did not end in time")
-        admin_server.stop_and_wait(1.0)
-        for path in (settings.seam_socket, settings.admin_socket):
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(TrailError):
-            service.recorder.record(Action.SERVICE_STOPPED)
-    return 0
+    with opened_workers(settings) as workers:
+        needed = settings.max_connections * DESCRIPTORS_EACH + DESCRIPTORS_ELSE
+        raise_descriptor_limit(needed, what=f"max_connections: {settings.max_connections}")
+        with opened_service(settings, workers=workers) as service:
+            return _serve(service, workers, arguments.lifeline)
 
 
-def _wait_for_the_end(service: Service, signals: Signals, keeper: Gatekeeper, lifeline: int | None) -> None:
-    """Sleep until a signal ends the service or the lifeline does; reload at each SIGHUP."""
+def _serve(service: Service, workers: Workers, lifeline: int | None) -> int:
+    """Answer until the end, and bring it about in order; return 1 if it was not asked for."""
+    settings = service.settings
+    os.chdir("/")
+    hide_memory()
+    signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+    service.trail.start_keeper(_PERSIST_EVERY)
+    service.recorder.record(Action.SERVICE_STARTED, version=__version__)
+    service.recorder.record(Action.POLICY_LOADED)
+    keeper = Gatekeeper(by_pid=lifeline is not None)
+    seam_server = SeamServer(listen(settings.seam_socket, mode=0o600), service, keeper.admits)
+    admin_server = AdminServer(listen(settings.admin_socket, mode=0o600), service)
+    for name, server in (("accept", seam_server), ("admin", admin_server)):
+        threading.Thread(target=server.serve_forever, name=name, daemon=True).start()
+    say.note("rexecd", f"commands run as {service.run_as} where their rule does not say; {_ends(workers)}")
+    say.out(f"rexecd: monitor ready on {settings.seam_socket}")
+    status = _wait_for_the_end(service, workers, signals, keeper, lifeline)
+    if not seam_server.stop_and_wait(settings.stop_time):
+        say.error("rexecd", f"monitor: {say.count(seam_server.active, 'session')} did not end in time")
+    admin_server.stop_and_wait(1.0)
+    for path in (settings.seam_socket, settings.admin_socket):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(TrailError):
+        service.recorder.record(Action.SERVICE_STOPPED)
+    return status
+
+
+def _ends(workers: Workers) -> str:
+    """Return what ends commands, for people."""
+    if workers.containment == "subreaper":
+        return "they are ended as children (subreaper)"
+    bound = f", which bind {' and '.join(sorted(workers.controllers))}" if workers.controllers else ""
+    return f"they are ended by control groups{bound}"
+
+
+def _wait_for_the_end(
+    service: Service, workers: Workers, signals: Signals, keeper: Gatekeeper, lifeline: int | None
+) -> int:
+    """Sleep until a signal ends the service or the lifeline does (0), or nothing can be started (1).
+
+    Reload at each SIGHUP, and end workers that nobody needs.
+    """
     lifelines = [] if lifeline is None else [lifeline]
     while True:
-        numbers, ready = signals.wait(*lifelines)
+        numbers, ready = signals.wait(workers.fileno(), *lifelines, seconds=_RETIRE_EVERY)
         if signal.SIGHUP in numbers:
             _reload(service)
         if signal.SIGTERM in numbers or signal.SIGINT in numbers:
-            return
-        if ready:
-            line = os.read(ready[0], 64)
+            return 0
+        if workers.fileno() in ready:
+            say.error("rexecd", "monitor: the launcher of commands has ended; the service stops")
+            return 1
+        if lifeline in ready:
+            line = os.read(lifeline, 64)
             if not line:
-                return
+                return 0
             keeper.introduce(int(line))
+        workers.retire()
 
 
 def _reload(service: Service) -> None:

@@ -1,18 +1,20 @@
-"""Watch one command and end all of its process group: TERM, a grace, KILL.
+"""Watch one command and end all of it: TERM to its group, a grace, KILL to everything it started.
 
-The process is not reaped before its group is gone: while the leader is a zombie its number
-cannot be given to anyone else, so no signal ever reaches a stranger (ATTACKS EXE-09).
-What left the group (setsid(2), setpgid(2), a shell's job control) is not caught here.
+The worker carries the signals and says when all is over; the time is kept here. A worker that does not
+answer any more (its command may have stopped or killed it) is ended from outside.
 """
 
-import contextlib
 import os
 import signal
-import subprocess
 import time
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from rexecd.execution.jobs import Order
+from rexecd.execution.workers import Worker, Workers
 from rexecd.wire.messages import Ending
+
+#: What the kernel sends for a ceiling of the rule, and the ceiling's name.
+_OF_CEILINGS: Final = {signal.SIGXCPU: "cpu", signal.SIGXFSZ: "file_size"}
 
 
 class Outcome(NamedTuple):
@@ -21,23 +23,27 @@ class Outcome(NamedTuple):
     ending: Ending
     status: int
     duration: float
+    #: The ceiling of its rule that it ran into: `memory`, `processes`, `cpu`, `file_size`; "" for none known.
+    limit: str = ""
+    #: Whether nothing it started is left.
+    is_clean: bool = True
 
 
 class Execution:
-    """A running command and the group it leads."""
+    """A running command, and the worker that watches it from near by."""
 
-    def __init__(self, process: subprocess.Popen[bytes], *, started: float, deadline: float) -> None:
-        self._process = process
+    def __init__(
+        self, workers: Workers, worker: Worker, pid: int, *, started: float, deadline: float
+    ) -> None:
+        self.pid = pid
+        self._workers = workers
+        self._worker = worker
         self._started = started
         self._deadline = deadline
         self._kill_at: float | None = None
         self._timed_out = False
-        self._descriptor = os.pidfd_open(process.pid)
-
-    @property
-    def pid(self) -> int:
-        """Return the leader's process id, which is also its group's and session's."""
-        return self._process.pid
+        self._is_killed = False
+        self._is_over = False
 
     @property
     def ending(self) -> bool:
@@ -50,8 +56,8 @@ class Execution:
         return self._timed_out
 
     def fileno(self) -> int:
-        """Return the pidfd: readable once the leader has ended."""
-        return self._descriptor
+        """Return what is readable once the command and all it started have ended, or its worker has."""
+        return self._worker.fileno()
 
     def wait_time(self) -> float:
         """Return the seconds until `tick` has something to do."""
@@ -59,11 +65,11 @@ class Execution:
         return max(0.0, due - time.monotonic())
 
     def tick(self, *, grace: float) -> None:
-        """Do what is due: TERM at the deadline, KILL when the grace is over."""
+        """Do what is due: TERM at the deadline, KILL when the grace is over, then KILL from outside."""
         now = time.monotonic()
         if self._kill_at is not None:
             if now >= self._kill_at:
-                self.signal(signal.SIGKILL)
+                self._kill()
                 # A process that the kernel cannot end yet is asked again after another grace.
                 self._kill_at = now + grace
         elif now >= self._deadline:
@@ -71,36 +77,63 @@ class Execution:
             self.end(grace=grace)
 
     def end(self, *, grace: float) -> None:
-        """Send TERM to the group, and KILL when `grace` seconds have passed; once is enough."""
+        """Send TERM to the group, and KILL to everything when `grace` seconds have passed; once is enough."""
         if self._kill_at is None:
             self._kill_at = time.monotonic() + grace
             self.signal(signal.SIGTERM)
             self.signal(signal.SIGCONT)  # a stopped process would sleep through TERM
 
     def signal(self, number: int) -> None:
-        """Send a signal to the whole group, as far as it is there and ours.
-
-        A program that changed its user (sudo) is beyond the reach of a daemon that is not root.
-        """
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
+        """Send a signal to the command's process group, as far as it is there."""
+        if not self._is_over:  # the worker may be with another command by then
+            self._worker.order(Order.SIGNAL, number)
 
     def abandon(self) -> None:
-        """Kill the group and give the descriptor back; on the way out of a fault, without waiting."""
-        self.signal(signal.SIGKILL)
-        os.close(self._descriptor)
+        """End everything at once and give the worker up; on the way out of a fault."""
+        self._workers.end(self._worker)
 
     def reap(self) -> Outcome:
-        """Kill what is left of the group, collect the leader and return how it ended.
+        """Return how the command ended, and let the worker go on to the next one.
 
-        Only call this when the descriptor is readable: the leader is gone, its zombie holds the
-        group's number until the last line.
+        Only call this when the descriptor is readable. Of a worker that was killed the command was
+        killed too; how it would have ended nobody knows.
         """
+        self._is_over = True
+        report = self._worker.outcome()
         duration = time.monotonic() - self._started
-        self.abandon()
-        code = self._process.wait()
+        limit = self._limit_of_group()
+        if report is None:
+            is_clean = self._workers.end(self._worker)
+            code = -signal.SIGKILL
+        else:
+            code, is_clean = os.waitstatus_to_exitcode(report.number), bool(report.detail)
+            if is_clean:
+                self._workers.give(self._worker)
+            else:
+                is_clean = self._workers.end(self._worker)
+        return self._outcome(code, duration, limit, is_clean=is_clean)
+
+    def _outcome(self, code: int, duration: float, limit: str, *, is_clean: bool) -> Outcome:
         if self._timed_out:
-            return Outcome(Ending.TIMED_OUT, code if code >= 0 else 128 - code, duration)
+            return Outcome(Ending.TIMED_OUT, code if code >= 0 else 128 - code, duration, limit, is_clean)
         if code < 0:
-            return Outcome(Ending.SIGNALLED, -code, duration)
-        return Outcome(Ending.EXITED, code, duration)
+            limit = limit or self._ceiling_behind(-code)
+            return Outcome(Ending.SIGNALLED, -code, duration, limit, is_clean)
+        return Outcome(Ending.EXITED, code, duration, limit, is_clean)
+
+    def _limit_of_group(self) -> str:
+        """Return which ceiling of its control group it ran into; it costs two files to ask."""
+        group, resources = self._worker.group, self._worker.profile.resources
+        if group is None or (resources.memory is None and resources.processes is None):
+            return ""
+        return group.verdict()
+
+    def _ceiling_behind(self, number: int) -> str:
+        name = _OF_CEILINGS.get(signal.Signals(number), "") if number in signal.valid_signals() else ""
+        return name if name and getattr(self._worker.profile.resources, name) is not None else ""
+
+    def _kill(self) -> None:
+        if self._is_killed:
+            self._worker.kill()
+        self._is_killed = True
+        self._worker.order(Order.END)

@@ -1,16 +1,23 @@
 """Who a command runs as: whether this process can become it, and what the kernel lets it do.
 
-Rule: root becomes anyone, everyone else stays who they are. Capabilities are not asked: with
-CAP_SETUID alone a process could lend its other capabilities to what it starts.
+Rule 1: who has CAP_SETUID and CAP_SETGID becomes anyone, everyone else stays who they are.
+Rule 2: where no rule says who, and there is a choice, it is somebody who owns nothing: never the
+daemon's own user.
 """
 
 import errno
 import os
 import stat
-from typing import Final, NamedTuple
+from pathlib import Path
+from typing import Final
 
-from rexecd.errors import Code, Refused
-from rexecd.policy.model import Identity
+from rexecd.accounts import SystemAccounts
+from rexecd.errors import ConfigError
+from rexecd.forms import Entries
+from rexecd.policy.identity import Accounts, resolve
+from rexecd.policy.model import Defaults, Identity
+from rexecd.settings import Settings
+from rexecd.yamltext import Faults, Place
 
 #: A directory on the way: to look at, and to open the next one through.
 _LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -18,29 +25,64 @@ _LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 #: The number above is -1 to the kernel, which then leaves the id as it is: root's.
 _HIGHEST: Final = 2**32 - 2
+#: CAP_SETGID and CAP_SETUID (linux/capability.h).
+_NEEDED: Final = 1 << 6 | 1 << 7
+#: Who commands run as where nothing is written: the account that the installation makes, or the one
+#: that every system has.
+_FOR_COMMANDS: Final = ("rexec", "nobody")
 
 
-class Change(NamedTuple):
-    """What `subprocess.Popen` is told of the identity; None leaves it as it is."""
-
-    user: int | None = None
-    group: int | None = None
-    groups: tuple[int, ...] | None = None
+def has_means() -> bool:
+    """Return whether this process may start programs as somebody else."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16) & _NEEDED == _NEEDED
+    return False
 
 
 def can_become(identity: Identity) -> bool:
     """Return whether this process may start programs as `identity`."""
-    return _is_ours(identity) or (os.geteuid() == 0 and _is_sound(identity))
+    return _is_ours(identity) or (has_means() and _is_sound(identity))
 
 
-def change(identity: Identity | None) -> Change:
-    """Return how a program gets its identity (None: our own); raise Refused if it cannot."""
-    if identity is None or _is_ours(identity):
-        return Change()
-    if not can_become(identity):
-        reason = f"cannot become {identity}: rexecd runs as uid {os.geteuid()}"
-        raise Refused(Code.NOT_STARTED, "the program could not be started", reason=reason)
-    return Change(identity.uid, identity.gid, _all_groups(identity))
+def defaults(settings: Settings, accounts: Accounts | None = None) -> Defaults:
+    """Return what holds for rules that do not say otherwise; raise ConfigError.
+
+    Without the means, the identity is None: commands run as the monitor's own user, and nothing
+    may be written that says otherwise.
+    """
+    accounts = SystemAccounts() if accounts is None else accounts
+    asked, place = settings.run_as, settings.run_as_place
+    identity = _chosen(accounts) if asked is None else _written(asked, place, accounts)
+    return Defaults(identity, settings.max_timeout)
+
+
+def describe(identity: Identity | None) -> str:
+    """Return who commands run as where no rule says so, for people."""
+    return f"uid {os.geteuid()}, the monitor's own" if identity is None else identity.user
+
+
+def _written(asked: str | int | Entries, place: Place, accounts: Accounts) -> Identity | None:
+    """Return the identity of the settings' `run_as`; raise ConfigError."""
+    faults = Faults()
+    identity = resolve(asked, place, accounts, faults)
+    if identity is not None and not can_become(identity):
+        faults.add(place, f"run_as: rexecd runs as uid {os.geteuid()} and cannot become {identity}")
+    faults.check()
+    return identity
+
+
+def _chosen(accounts: Accounts) -> Identity | None:
+    """Return the first of the accounts for commands that there is; None without the means."""
+    if not has_means():
+        return None
+    for name in _FOR_COMMANDS:
+        account = accounts.user(name)
+        if account is not None and account.uid not in {0, os.geteuid()}:
+            groups = tuple(group for group in account.groups if group)
+            return Identity(account.name, account.uid, account.gid, groups)
+    names = " or ".join(_FOR_COMMANDS)
+    raise ConfigError(f"there is no user {names} for commands: make one, or write 'run_as'")
 
 
 def open_readable(path: str, identity: Identity | None) -> int:
@@ -95,7 +137,7 @@ def _allows(identity: Identity, status: os.stat_result, *, bit: int) -> bool:
     mode = status.st_mode
     if status.st_uid == identity.uid:
         mode >>= 6
-    elif status.st_gid in _all_groups(identity):
+    elif status.st_gid in all_groups(identity):
         mode >>= 3
     return bool(mode & bit)
 
@@ -104,16 +146,13 @@ def _is_ours(identity: Identity) -> bool:
     """Return whether this process is `identity` already, in every one of its ids."""
     ids = (identity.uid, identity.gid)
     ours = all(pair == ids for pair in zip(os.getresuid(), os.getresgid(), strict=True))
-    return ours and {*os.getgroups(), os.getegid()} == set(_all_groups(identity))
+    return ours and {*os.getgroups(), os.getegid()} == set(all_groups(identity))
 
 
 def _is_sound(identity: Identity) -> bool:
-    return all(0 <= number <= _HIGHEST for number in (identity.uid, *_all_groups(identity)))
+    return all(0 <= number <= _HIGHEST for number in (identity.uid, *all_groups(identity)))
 
 
-def _all_groups(identity: Identity) -> tuple[int, ...]:
-    """Return its groups with the primary one, which counts anyway: so the list is never empty.
-
-    An empty one is lost in Python 3.12.0, and the program would keep root's groups (CVE-2023-6507).
-    """
+def all_groups(identity: Identity) -> tuple[int, ...]:
+    """Return its groups with the primary one, which counts anyway."""
     return tuple(sorted({identity.gid, *identity.groups}))

@@ -2,28 +2,30 @@
 
 Rule 1: `spawn` takes an `Invocation`, which only the decision makes; never a string, never a shell.
 Rule 2: nothing of the daemon's own environment, descriptors, session or signal settings
-reaches the command. Besides 0, 1 and 2 it has the descriptors its arguments name.
+reaches the command. Besides 0, 1 and 2 it has the descriptors its arguments name, from 3 on.
+Rule 3: the monitor starts no command itself: a worker does, which is what the command will be.
 """
 
 import contextlib
 import errno
 import os
-import signal
 import stat
-import subprocess
 import time
 from typing import Final, NamedTuple
 
-from rexecd.confine import drop_inheritable
 from rexecd.errors import Code, Refused
 from rexecd.execution.contain import Execution
-from rexecd.execution.identity import change, open_readable
+from rexecd.execution.identity import all_groups, open_readable
+from rexecd.execution.jobs import Ids, Job, Profile
+from rexecd.execution.workers import Workers
 from rexecd.files import trust_fault
-from rexecd.policy.model import Identity, Invocation, PassedFile, PassedText
+from rexecd.policy.model import Identity, Invocation, PassedFile, PassedText, Rule
 
 #: Where the kernel or the user's quota has nothing left to give for now; everything else
 #: is about the program itself.
 _EXHAUSTED: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+#: Behind stdin, stdout and stderr.
+_FIRST_PASSED: Final = 3
 _NOT_STARTED: Final = "the program could not be started"
 
 
@@ -49,8 +51,9 @@ class _Ends(NamedTuple):
 
     near: contextlib.ExitStack
     far: contextlib.ExitStack
-    #: Who pipes are given to: opening them anew by name (`/dev/fd/N`, `/dev/stderr`) is for their owner only.
-    owner: int | None
+    #: Whether somebody else will hold the near ends. Opening a pipe anew by name (`/dev/fd/N`, `/dev/stderr`)
+    #: goes by its mode, and only who has it can name it.
+    is_for_others: bool
 
     def pipe(self, *, near: int) -> tuple[int, int]:
         """Return a close-on-exec pipe as (read, write); end number `near` is the command's."""
@@ -86,50 +89,42 @@ class _Ends(NamedTuple):
         return descriptor
 
     def _give(self, pipe: int) -> None:
-        if self.owner is not None:
-            os.fchown(pipe, self.owner, -1)
+        if self.is_for_others:
+            os.fchmod(pipe, 0o666)
 
 
-def spawn(invocation: Invocation) -> tuple[Execution, Streams]:
+def spawn(invocation: Invocation, workers: Workers) -> tuple[Execution, Streams]:
     """Start the program and return it with the far ends of its pipes.
 
     Raise Refused: NOT_STARTED if the program cannot be started, or somebody else could have
     changed it, BUSY if the machine is out of processes, memory or descriptors. The caller is told
     no more; `reason` has the detail.
     """
-    become = change(invocation.identity)
+    profile = profile_of(invocation)
     with contextlib.ExitStack() as near, contextlib.ExitStack() as far:
-        ends = _Ends(near, far, become.user)
+        ends = _Ends(near, far, profile.ids is not None and profile.ids.uid != os.geteuid())
         try:
             _check_program(invocation.argv[0])
-            if become.user is not None:
-                drop_inheritable()
             stdin_near, stdin_far = _input(invocation, ends)
             stdout_far, stdout_near = ends.pipe(near=1)
             stderr_far, stderr_near = ends.pipe(near=1)
             argv, passed = _pass(invocation, ends)
+            job = Job(argv, dict(invocation.environment), invocation.working_directory, invocation.umask)
             started = time.monotonic()
-            process = subprocess.Popen(
-                argv,
-                executable=argv[0],
-                stdin=stdin_near,
-                stdout=stdout_near,
-                stderr=stderr_near,
-                cwd=invocation.working_directory,
-                env=invocation.environment,
-                umask=invocation.umask,
-                user=become.user,
-                group=become.group,
-                extra_groups=become.groups,
-                start_new_session=True,
-                close_fds=True,
-                pass_fds=passed,
-            )
-            execution = _watch(process, started, invocation.timeout)
+            worker, pid = workers.start(profile, job, [stdin_near, stdout_near, stderr_near, *passed])
         except (OSError, ValueError) as error:
             raise _refusal(error, invocation) from None
         far.pop_all()
+        deadline = started + invocation.timeout
+        execution = Execution(workers, worker, pid, started=started, deadline=deadline)
         return execution, Streams(stdin_far, stdout_far, stderr_far)
+
+
+def profile_of(invocation: Invocation | Rule) -> Profile:
+    """Return what a worker has to be prepared for to run this."""
+    identity = invocation.identity
+    ids = None if identity is None else Ids(identity.uid, identity.gid, all_groups(identity))
+    return Profile(ids, invocation.resources, invocation.sandbox)
 
 
 def _check_program(program: str) -> None:
@@ -159,8 +154,12 @@ def _input(invocation: Invocation, ends: _Ends) -> tuple[int, int | None]:
 
 
 def _pass(invocation: Invocation, ends: _Ends) -> tuple[list[str], list[int]]:
-    """Return the complete argument vector, and the descriptors that its arguments name."""
-    argv, descriptors = list(invocation.argv), []
+    """Return the complete argument vector, and the descriptors that its arguments name.
+
+    Raise ValueError for a NUL, which no argument can hold.
+    """
+    argv = list(invocation.argv)
+    descriptors: list[int] = []
     for passed in invocation.passed:
         if passed.argument is None:
             continue  # it is the stdin
@@ -168,19 +167,11 @@ def _pass(invocation: Invocation, ends: _Ends) -> tuple[list[str], list[int]]:
             descriptor = ends.file(passed.path, invocation.identity)
         else:
             descriptor = ends.filled(passed.data)
-        argv[passed.argument] += str(descriptor)
+        argv[passed.argument] += str(_FIRST_PASSED + len(descriptors))
         descriptors.append(descriptor)
+    if any("\0" in text for text in (*argv, *invocation.environment.values())):
+        raise ValueError("embedded null byte")
     return argv, descriptors
-
-
-def _watch(process: subprocess.Popen[bytes], started: float, timeout: float) -> Execution:
-    """Return the watch over a process that has just been started; raise OSError, and then it is gone."""
-    try:
-        return Execution(process, started=started, deadline=started + timeout)
-    except OSError:  # no descriptor left to watch it by: it must not run unwatched
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        raise
 
 
 def _refusal(error: OSError | ValueError, invocation: Invocation) -> Refused:

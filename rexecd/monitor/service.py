@@ -12,8 +12,12 @@ from rexecd.audit.events import Action
 from rexecd.audit.trail import Recorder, Trail
 from rexecd.clock import Clock
 from rexecd.errors import Code, ConfigError, Refused
+from rexecd.execution.identity import defaults, describe
+from rexecd.execution.probe import probe
+from rexecd.execution.workers import Workers
 from rexecd.identity.store import Store
 from rexecd.identity.tokens import TokenRecord, authenticate
+from rexecd.monitor.admission import Admission
 from rexecd.policy.decide import is_from
 from rexecd.policy.model import Policy
 from rexecd.policyfiles import check_identities, load_policy
@@ -27,7 +31,7 @@ def load_feasible(settings: Settings) -> Policy:
     A policy this process could not carry out is a faulty one: better no start than a first
     request that fails.
     """
-    policy = load_policy(settings.policy)
+    policy = load_policy(settings.policy, defaults(settings))
     check_identities(policy)
     return policy
 
@@ -53,7 +57,9 @@ class Count:
 class Service:
     """The monitor's state. One lock for changes; readers take a reference and go on with it."""
 
-    def __init__(self, settings: Settings, policy: Policy, store: Store, trail: Trail) -> None:
+    def __init__(
+        self, settings: Settings, policy: Policy, store: Store, trail: Trail, workers: Workers | None = None
+    ) -> None:
         self.settings = settings
         self.trail = trail
         self.stop = Stop()
@@ -66,13 +72,23 @@ class Service:
         self._tokens = store.records()
         self._changing = threading.Lock()
         self._reloading = threading.Lock()
+        self._workers = workers
+        #: Who commands run as where their rule does not say.
+        self.run_as = describe(defaults(settings).identity)
         self.sessions = Count()
-        self.commands = Count()
+        self.admission = Admission(most=settings.max_commands, most_each=settings.max_commands_each)
 
     @property
     def policy(self) -> Policy:
         """Return the policy in force now."""
         return self._policy
+
+    @property
+    def workers(self) -> Workers:
+        """Return what commands are started with; a running monitor has it, and needs it."""
+        if self._workers is None:
+            raise RuntimeError("this process starts no commands")
+        return self._workers
 
     @property
     def recorder(self) -> Recorder:
@@ -119,7 +135,10 @@ class Service:
 
     def _load_again(self) -> Policy:
         try:
-            return load_feasible(self.settings)
+            policy = load_feasible(self.settings)
+            if self._workers is not None:
+                probe(policy, self._workers)
+            return policy
         except ConfigError:
             raise
         except Exception as error:  # a fault of ours must not end the service, nor let a policy in
@@ -159,13 +178,26 @@ class Service:
             "rules": len(policy.rules),
             "tokens": sum(record.revoked is None for record in self._tokens.values()),
             "sessions": self.sessions.now,
-            "running": self.commands.now,
+            "running": self.admission.running,
+            **self._about_execution(),
             "trail": {
                 "sequence": self.trail.sequence,
                 "healthy": self.trail.healthy,
                 "error": self.trail.last_error,
                 "lost": self.trail.lost,
             },
+        }
+
+    def _about_execution(self) -> dict[str, object]:
+        """Return what commands are started with, and kept within."""
+        if self._workers is None:
+            return {}
+        busy, idle = self._workers.use
+        return {
+            "containment": self._workers.containment,
+            "controllers": sorted(self._workers.controllers),
+            "run_as": self.run_as,
+            "workers": {"busy": busy, "idle": idle},
         }
 
     def close(self) -> None:

@@ -1,8 +1,11 @@
 """What a process denies itself, seen from inside and by the kernel."""
 
+import errno
+import os
 import platform
 import resource
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -30,7 +33,7 @@ def attempt():
     try:
         os.execv("/bin/true", ["true"])
     except OSError as error:
-        print(error.strerror)
+        print(error.strerror, flush=True)
 early = threading.Thread(target=attempt); early.start()
 deny_exec(); go.set(); early.join()
 late = threading.Thread(target=attempt); late.start(); late.join()
@@ -46,39 +49,95 @@ def test_an_unknown_machine_does_not_start_unconfined(monkeypatch: pytest.Monkey
     """Fail closed."""
     monkeypatch.setattr(platform, "machine", lambda: "vax")
 
-    with pytest.raises(ConfigError, match="cannot deny itself exec on 'vax'"):
+    with pytest.raises(ConfigError, match="cannot deny itself exec: not supported on 'vax'"):
         confine.deny_exec()
 
 
-@pytest.mark.parametrize("machine", sorted(confine._MACHINES))
-def test_every_jump_of_the_filter_lands_where_it_should(machine: str) -> None:
-    """Interpreted here for each architecture: foreign ones, x32, execve and execveat are denied."""
-    facts = confine._MACHINES[machine]
-    code = confine._exec_filter(facts)
-    rows = [struct.unpack_from("=HBBI", code, at) for at in range(0, len(code), 8)]
+class Filter:
+    """A program for seccomp(2), interpreted here, so that each architecture can be asked."""
 
-    def verdict(architecture: int, number: int) -> bool:
+    def __init__(self, machine: str, *denials: confine._Denial) -> None:
+        facts = confine._MACHINES[machine]
+        code = confine._assemble(facts, denials)
+        self._rows = [struct.unpack_from("=HBBI", code, at) for at in range(0, len(code), 8)]
+        self._here = facts.architecture
+
+    def error(self, number: int, *arguments: int, foreign: bool = False) -> int:
+        """Return the errno a system call fails with; 0 if it is let through."""
+        given = (*arguments, *(6 - len(arguments)) * (0,))
+        call = struct.pack("=IIQ6Q", number, self._here ^ foreign, 0, *given)
         at, word = 0, 0
         while True:
-            operation, if_true, if_false, operand = rows[at]
+            operation, if_true, if_false, operand = self._rows[at]
+            at += 1
             match operation:
                 case confine._LOAD:
-                    word = number if operand == 0 else architecture
-                    at += 1
+                    (word,) = struct.unpack_from("=I", call, operand)
+                case confine._MASK:
+                    word &= operand
                 case confine._JUMP_IF_EQUAL:
-                    at += 1 + (if_true if word == operand else if_false)
+                    at += if_true if word == operand else if_false
                 case confine._JUMP_IF_AT_LEAST:
-                    at += 1 + (if_true if word >= operand else if_false)
+                    at += if_true if word >= operand else if_false
+                case confine._RETURN:
+                    return 0 if operand == confine._SECCOMP_RET_ALLOW else operand & 0xFFFF
                 case _:
-                    return bool(operand == confine._SECCOMP_RET_ALLOW)
+                    pytest.fail(f"operation {operation:#x}")
 
-    here = facts.architecture
-    denied = [(here, facts.execve), (here, facts.execveat), (here ^ 1, 0)]
+
+EVERY_MACHINE = pytest.mark.parametrize("machine", sorted(confine._MACHINES))
+
+
+@EVERY_MACHINE
+def test_of_all_system_calls_two_start_a_program(machine: str) -> None:
+    """Each architecture is asked here; calls of foreign ones and of x32 go round no comparison."""
+    facts = confine._MACHINES[machine]
+    asked = Filter(machine, confine._Denial(facts.execve), confine._Denial(facts.execveat))
+    denied = [number for number in range(470) if asked.error(number)]
+
+    assert sorted([facts.execve, facts.execveat]) == denied
+    assert errno.EPERM == asked.error(facts.execve) == asked.error(0, foreign=True)
     if machine == "x86_64":
-        denied.append((here, confine._X32_BIT + 520))
+        assert errno.EPERM == asked.error(confine._X32_BIT + 520) == asked.error(confine._X32_BIT)
 
-    assert [verdict(*call) for call in denied] == [False] * len(denied)
-    assert [verdict(here, number) for number in range(450) if not verdict(here, number)] == [False, False]
+
+LEFT: dict[str, tuple[int, ...]] = {
+    "nothing": (),
+    "no local ones": (socket.AF_INET, socket.AF_NETLINK),
+    "local ones": (socket.AF_UNIX, socket.AF_INET6),
+}
+
+
+@pytest.mark.parametrize("left", LEFT)
+@EVERY_MACHINE
+def test_sockets_are_denied_but_for_families_that_are_left(machine: str, left: str) -> None:
+    """Whatever the upper half of an argument says, which the kernel ignores; and no ring makes one."""
+    facts = confine._MACHINES[machine]
+    asked = Filter(machine, *confine._socket_denials(facts, LEFT[left]))
+    for upper in (0, 1 << 32, 0xFFFFFFFF << 32):
+        allowed = {each for each in range(50) if not asked.error(facts.socket, each | upper)}
+
+        assert set(LEFT[left]) == allowed
+    assert errno.EAFNOSUPPORT == asked.error(facts.socket, socket.AF_VSOCK)
+    assert errno.ENOSYS == asked.error(425)
+
+
+@pytest.mark.parametrize("left", LEFT)
+@EVERY_MACHINE
+def test_a_pair_of_sockets_reaches_its_other_end_only(machine: str, left: str) -> None:
+    """Where local sockets are denied it must be connected for good; flags of its type do not matter."""
+    facts = confine._MACHINES[machine]
+    asked = Filter(machine, *confine._socket_denials(facts, LEFT[left]))
+    connected = {socket.SOCK_STREAM, socket.SOCK_SEQPACKET}
+    loose = {socket.SOCK_DGRAM, socket.SOCK_RAW}
+    for flags in (0, socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK):
+        denied = {
+            each for each in connected | loose if asked.error(facts.socketpair, socket.AF_UNIX, each | flags)
+        }
+
+        assert (set() if left == "local ones" else loose) == denied
+    for family in set(range(50)) - {socket.AF_UNIX}:
+        assert errno.EAFNOSUPPORT == asked.error(facts.socketpair, family, socket.SOCK_STREAM)
 
 
 def test_a_hidden_process_cannot_be_read_and_leaves_no_core() -> None:
@@ -130,17 +189,71 @@ print(resource.getrlimit(resource.RLIMIT_NOFILE) == (65, hard))
     assert _run(program) == "True\n"
 
 
-def test_inheritable_capabilities_are_given_up_and_nothing_else() -> None:
-    """What this process may do itself stays."""
+def test_a_memory_can_be_shown_for_a_moment() -> None:
+    """Files of a hidden process in /proc are root's; some have to be written by ourselves."""
+    program = """
+import ctypes
+from rexecd.confine import set_dumpable
+get = lambda: ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)
+set_dumpable(dumpable=False); print(get())
+set_dumpable(dumpable=True); print(get())
+"""
+
+    assert _run(program).split() == ["0", "1"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user has no capability")
+@pytest.mark.root
+def test_every_capability_is_given_up() -> None:
+    """Those that could be had back by a program too; what may be done is told before and after."""
     program = """
 import re
-from rexecd.confine import drop_inheritable
+from rexecd import confine
 def sets():
-    text = open("/proc/thread-self/status").read()
-    return dict(re.findall(r"Cap(Inh|Prm|Eff|Amb):\\s*(\\w+)", text))
+    return dict(re.findall(r"Cap(\\w+):\\s*(\\w+)", open("/proc/thread-self/status").read()))
 before = sets()
-drop_inheritable()
-print(sets() == before | {"Inh": "0" * 16, "Amb": "0" * 16})
+print(confine.effective_capabilities() == int(before["Eff"], 16) > 0)
+confine.drop_bounding()
+print(sets() == before | {"Bnd": "0" * 16})
+confine.drop_capabilities()
+print(confine.effective_capabilities(), set(sets().values()))
+"""
+
+    assert _run(program).splitlines() == ["True", "True", f"0 {{'{'0' * 16}'}}"]
+
+
+def test_no_program_gains_anything_from_here_on() -> None:
+    """Setuid bits count for nothing."""
+    program = """
+from rexecd.confine import forbid_new_privileges
+forbid_new_privileges()
+print("NoNewPrivs:\\t1" in open("/proc/self/status").read())
 """
 
     assert _run(program) == "True\n"
+
+
+def test_what_libc_cannot_do_says_why() -> None:
+    """An error has its text and, where there is one, its place (434 is pidfd_open(2) everywhere)."""
+    program = """
+import os
+from rexecd import confine
+print(os.path.exists(f"/proc/self/fd/{confine.system_call(434, os.getpid(), 0)}"))
+for call in (
+    lambda: confine.system_call(999),
+    lambda: confine.system_call(434, 0, 0),
+    lambda: confine.mount("none", "/nowhere", "none", flags=0),
+    lambda: confine.unshare(1),
+    lambda: confine.drop_bounding(),
+):
+    try:
+        call()
+    except OSError as error:
+        print(error.strerror, error.filename)
+"""
+    bounding = [] if os.geteuid() == 0 else ["Operation not permitted None"]
+
+    errors = _run(program).splitlines()
+    assert errors[:3] == ["True", "Function not implemented None", "Invalid argument None"]
+    assert errors[3] in ("No such file or directory /nowhere", "Operation not permitted /nowhere")
+    assert errors[4:] == ["Invalid argument None", *bounding]

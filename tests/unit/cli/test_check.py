@@ -78,9 +78,10 @@ def test_a_good_installation_gets_a_line_for_each_part(
     made = laid_out(tmp_path)
     status = main(["check", "--strict", "--config", str(made.config)])
     output = capsys.readouterr()
-    policy, certificate, state = output.out.splitlines()
+    commands, policy, certificate, state = output.out.splitlines()
 
     assert (0, "") == (status, output.err)
+    assert commands.startswith("rexecd: commands run as ")
     assert f"rexecd: {tmp_path}/policy.yaml: 1 principal, 1 command: good" == policy
     assert certificate.startswith(f"rexecd: {tmp_path}/certs/server.pem: good until ")
     assert certificate.endswith(f", --pin sha256:{made.pin}")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rexecd.cli.init import lay_out
 from rexecd.cli.rexecd import main
 from rexecd.errors import Refused
 from rexecd.policy.decide import Request, decide
+from rexecd.policy.model import Defaults, Identity
 from rexecd.policyfiles import load_policy
 from rexecd.wire.messages import Offer
 from tests.unit.policy.worlds import Machine
@@ -71,7 +73,7 @@ what is started
   argument 1         'restart'
   argument 2         'nginx'
   argument 3         'a b'
-  identity           the daemon's own user
+  identity           run_as of rexecd.yaml, or else the daemon's own user
   environment        {BASE}{ABOUT}SYSTEMD_PAGER, TERM
   working directory  /
   umask              027
@@ -102,7 +104,7 @@ eve (policy.yaml:4:3), from anywhere: 1 of 1 command
 
 service.restart <unit> (policy.yaml:9:3)
   runs            /bin/systemctl restart {unit} 'a b'
-  as              the daemon's own user
+  as              run_as of rexecd.yaml, or else the daemon's own user
   timeout         90s
   from            10.1.0.0/16
   stdin           refuse
@@ -391,7 +393,13 @@ def test_a_power_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
     shown = json.loads(capsys.readouterr().out)
     (command,) = shown.pop("commands")
 
-    assert {"principal": "eve", "place": "policy.yaml:4:3", "roles": ["few"], "from": []} == shown
+    assert {
+        "principal": "eve",
+        "place": "policy.yaml:4:3",
+        "roles": ["few"],
+        "from": [],
+        "limits": {},
+    } == shown
     assert {
         "name": "service.restart",
         "place": "policy.yaml:9:3",
@@ -408,10 +416,106 @@ def test_a_power_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
         "umask": "027",
         "input_limit": None,
         "output_limit": 1 << 20,
+        "limits": {},
+        "sandbox": None,
+        "signals": ["INT", "TERM", "HUP", "QUIT", "USR1", "USR2"],
+        "on_disconnect": "kill",
         "justification": "optional",
         "hidden": False,
         "granted_by": "role few with 'service.*' (policy.yaml:7:17)",
     } == command
+
+
+BOUND = """\
+    limits: {output: 1MiB, concurrency: 1, rate: 5/min, memory: 64MiB, cpu: 90s}
+    sandbox: {read: [/etc/app], network: loopback, private_tmp: true}
+    signals: [TERM]
+    on_disconnect: finish
+"""
+BOUND_ROWS = """\
+  limits             concurrency 1, rate 5/min, memory 64MiB, cpu 90s
+  sandbox            read '/etc/app'; network loopback; private_tmp
+  signals            TERM
+  on disconnect      runs to its end
+"""
+BOUND_OBJECT = {
+    "limits": {"concurrency": 1, "rate": "5/min", "memory": 64 << 20, "cpu": 90},
+    "sandbox": {
+        "read": ["/etc/app"],
+        "write": None,
+        "network": "loopback",
+        "private_tmp": True,
+        "devices": None,
+        "best_effort": False,
+    },
+    "signals": ["TERM"],
+    "on_disconnect": "finish",
+}
+
+
+def bind() -> None:
+    """Give the rule that is explained bounds, and eve limits of her own."""
+    text = POLICY.replace("    limits: {output: 1MiB}\n", BOUND)
+    keep("policy.yaml", text.replace("eve: {roles: [few]}", "eve: {roles: [few], limits: {concurrency: 2}}"))
+
+
+def test_what_a_command_is_kept_within_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is not as it is without the keys."""
+    bind()
+
+    assert (0, 0) == (
+        explain("--", "service.restart nginx"),
+        explain("--json", "--", "service.restart nginx"),
+    )
+    text, _, rest = capsys.readouterr().out.partition("\n{")
+    invocation = json.loads("{" + rest)["invocation"]
+    assert text.endswith(f"  output limit       1MiB\n{BOUND_ROWS}".rstrip("\n"))
+    assert BOUND_OBJECT == {key: invocation[key] for key in BOUND_OBJECT}
+
+
+def test_what_a_power_is_kept_within_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of each command, and of the principal over all of them."""
+    bind()
+    main(["policy", "list", "--policy", "policy.yaml", "--as", "eve"])
+    shown = capsys.readouterr().out
+    main(["policy", "list", "--policy", "policy.yaml", "--as", "eve", "--json"])
+    found = json.loads(capsys.readouterr().out)
+
+    assert "  limits  concurrency 2\n" in shown
+    assert [row.split() for row in BOUND_ROWS.splitlines()] == [
+        row.split() for row in shown.splitlines()[-len(BOUND_ROWS.splitlines()) :]
+    ]
+    assert {"concurrency": 2} == found["limits"]
+    assert BOUND_OBJECT == {key: found["commands"][0][key] for key in BOUND_OBJECT}
+
+
+def test_a_bound_that_goes_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who may do more since then, and what of."""
+    keep("old.yaml", POLICY)
+    bind()
+
+    assert 1 == main(["policy", "diff", "policy.yaml", "old.yaml"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "eve: limits.concurrency 2 -> none" in lines
+    assert any("limits.memory 64MiB -> none" in line and line.startswith("ci: ") for line in lines)
+
+
+def test_the_settings_policy_is_read_with_what_the_settings_say(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the monitor reads it; another file is shown as it is written."""
+    made = lay_out(here / "made", ["localhost"], policy=POLICY)
+    named = Defaults(Identity("commands", 990, 990, ()), max_timeout=45.0)
+    monkeypatch.setattr(policy_verbs, "defaults", lambda _: named)
+    main(["policy", "list", "--as", "eve", "--config", str(made.config)])
+    settled = capsys.readouterr().out
+    main(["policy", "explain", "--as", "ci", "--config", str(made.config), "--", "feed"])
+    explained = capsys.readouterr().out
+    main(["policy", "list", "--as", "eve", "--policy", "policy.yaml"])
+
+    assert re.search(r"\n  as +commands \(uid 990, gid 990, groups none\)\n  timeout +45s\n", settled)
+    assert re.search(r"\n  identity +commands .*\n(?s:.*)\n  timeout +45s\n", explained)
+    assert POWER == capsys.readouterr().out
 
 
 EVERYTHING = """\
@@ -576,6 +680,7 @@ def test_a_difference_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> No
         "name": "ci",
         "principal": "kept",
         "from": {"what": "from", "old": "10.0.0.0/8, 127.0.0.1/32", "new": "10.0.0.0/8"},
+        "limits": [],
         "gains": [{"command": "feed.all", "place": "new.yaml:26:3"}],
         "loses": [{"command": "feed", "place": "policy.yaml:26:3"}],
         "changes": [

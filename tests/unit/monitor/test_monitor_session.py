@@ -15,7 +15,7 @@ import pytest
 from rexecd.audit.events import Action
 from rexecd.audit.search import read
 from rexecd.cli.init import lay_out
-from rexecd.cli.monitor import opened_service
+from rexecd.cli.monitor import opened_service, opened_workers
 from rexecd.errors import Code, TrailError
 from rexecd.identity.tokens import TokenRecord, mint
 from rexecd.monitor.service import Service
@@ -25,7 +25,7 @@ from rexecd.seam.channel import Channel
 from rexecd.settings import load_settings
 from rexecd.wire import messages as wire
 
-SETTINGS = "version: 1\nkill_grace: 200ms\n"
+SETTINGS = "version: 1\nkill_grace: 200ms\ncontainment: subreaper\n"
 POLICY = """\
 version: 1
 principals:
@@ -86,7 +86,8 @@ class _Gateway:
 def service(tmp_path: Path) -> Iterator[Service]:
     """Give the state of a monitor, with one token."""
     made = lay_out(tmp_path, ["localhost"], settings=SETTINGS, policy=POLICY)
-    with opened_service(load_settings(made.config)) as opened:
+    settings = load_settings(made.config)
+    with opened_workers(settings) as workers, opened_service(settings, workers=workers) as opened:
         yield opened
 
 

@@ -1,0 +1,155 @@
+"""What the monitor and the processes that start its commands say to each other.
+
+Over packet sockets that nobody else can reach. To the launcher goes a Preparation; to a worker goes
+a Job and then orders; from a worker come reports. Texts are JSON, the rest is one fixed structure.
+"""
+
+import array
+import enum
+import json
+import socket
+import struct
+from typing import Final, NamedTuple
+
+from rexecd.policy.bounds import NetworkAccess, Resources, Sandbox
+
+#: Longest packet: what one send buffer of the kernel holds by default, less its own bookkeeping.
+MAX_PACKET: Final = 192 * 1024
+#: A command's three and one for each parameter that is passed so; far below the kernel's 253.
+MAX_DESCRIPTORS: Final = 80
+_SPACE: Final = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
+_REPORT: Final = struct.Struct("=Bii")
+
+
+class Ids(NamedTuple):
+    """The numbers a process becomes, all of them together."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
+class Profile(NamedTuple):
+    """What a worker is prepared for, once; every command it then serves has it."""
+
+    #: None: those of the monitor.
+    ids: Ids | None = None
+    resources: Resources = Resources()
+    sandbox: Sandbox | None = None
+
+    @property
+    def serves_once(self) -> bool:
+        """Return whether a second command would find something of the first."""
+        return self.sandbox is not None and self.sandbox.private_tmp
+
+
+class Preparation(NamedTuple):
+    """A profile, and the control group that was made for it (its `cgroup.procs`; empty: none)."""
+
+    profile: Profile
+    group: str
+
+    def encode(self) -> bytes:
+        """Return it as a packet."""
+        sandbox = self.profile.sandbox
+        if sandbox is not None:
+            network = None if sandbox.network is None else sandbox.network.value
+            told = {**sandbox._asdict(), "network": network}
+        else:
+            told = None
+        return json.dumps([self.profile.ids, self.profile.resources, told, self.group]).encode()
+
+
+def decode_preparation(packet: bytes) -> Preparation:
+    """Return what was encoded; nobody but the monitor can have sent it."""
+    ids, resources, told, group = json.loads(packet)
+    sandbox = None
+    if told is not None:
+        network = None if told["network"] is None else NetworkAccess(told["network"])
+        paths = {key: None if told[key] is None else tuple(told[key]) for key in ("read", "write")}
+        sandbox = Sandbox(**{**told, "network": network, **paths})
+    found = None if ids is None else Ids(ids[0], ids[1], tuple(ids[2]))
+    return Preparation(Profile(found, Resources(*resources), sandbox), group)
+
+
+class Job(NamedTuple):
+    """One command; its descriptors come with it and become 0, 1, 2, 3 and so on."""
+
+    argv: list[str]
+    environment: dict[str, str]
+    working_directory: str
+    umask: int
+
+    def encode(self) -> bytes:
+        """Return it as a packet."""
+        return json.dumps(self).encode()
+
+
+def decode_job(packet: bytes) -> Job:
+    """Return what was encoded."""
+    return Job(*json.loads(packet))
+
+
+class Order(enum.IntEnum):
+    """What a worker with a command is told; one byte, and one for the number of a signal."""
+
+    #: Send the signal to the command's process group.
+    SIGNAL = 1
+    #: Kill everything the command has started.
+    END = 2
+
+
+class Kind(enum.IntEnum):
+    """What a worker says."""
+
+    #: It is prepared; its pidfd comes along. `number` is its process id.
+    READY = 1
+    #: It cannot be prepared, and ends; `text` says why.
+    UNFIT = 2
+    #: The command runs; `number` is its process id.
+    STARTED = 3
+    #: It could not be started: `number` is the errno, `text` what it is about ("" for the program).
+    FAILED = 4
+    #: All is over: `number` is the wait status. `detail` is 0 if something could not be ended.
+    ENDED = 5
+    #: Somebody has changed the worker; it ends, and the command was not started.
+    SPOILED = 6
+    #: The job is here and is begun next: a worker that is gone without having said this has started nothing.
+    TAKEN = 7
+
+
+class Report(NamedTuple):
+    """One packet from a worker, or from the launcher in its place."""
+
+    kind: Kind
+    number: int = 0
+    detail: int = 0
+    text: str = ""
+
+    def encode(self) -> bytes:
+        """Return it as a packet."""
+        return _REPORT.pack(self.kind, self.number, self.detail) + self.text.encode(errors="replace")
+
+
+def decode_report(packet: bytes) -> Report:
+    """Return what was encoded; raise ValueError for anything else."""
+    try:
+        kind, number, detail = _REPORT.unpack_from(packet)
+    except struct.error:
+        raise ValueError("a report that is cut") from None
+    return Report(Kind(kind), number, detail, packet[_REPORT.size :].decode(errors="replace"))
+
+
+def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """Return the next packet and its descriptors, which are close-on-exec; empty at end-of-file.
+
+    Raise OSError; a packet that was cut is one.
+    """
+    packet, ancillary, flags, _ = sock.recvmsg(MAX_PACKET, _SPACE, socket.MSG_CMSG_CLOEXEC)
+    descriptors = array.array("i")
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        raise OSError("a packet was cut")
+    return packet, list(descriptors)

@@ -1,0 +1,400 @@
+"""The monitor's workers: taken, given back, and ended with everything below them.
+
+Rule 1: a worker belongs to one command at a time. Nobody else talks to it.
+Rule 2: what a worker could not end, or a worker that was killed left behind, is ended here: by its
+control group if it has one, else as children that came to the monitor and are nobody's.
+Rule 3: ending is never left to chance: what is not given back is ended.
+"""
+
+import contextlib
+import errno
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from rexecd.confine import adopt_orphans, leave_orphans
+from rexecd.errors import Code, ConfigError, Refused
+from rexecd.execution.cgroup import ControlGroups, Group
+from rexecd.execution.jobs import (
+    MAX_PACKET,
+    Job,
+    Kind,
+    Order,
+    Preparation,
+    Profile,
+    Report,
+    decode_report,
+    receive,
+)
+
+#: A worker that nobody needed for so long is ended.
+_IDLE_TIME: Final = 60.0
+#: Each takes two or three MiB: more are not kept.
+_MOST_IDLE: Final = 64
+#: How long a worker may take to be prepared, to start a program, and to end.
+_READY_TIME: Final = 10.0
+_END_TIME: Final = 5.0
+_LOOK_AGAIN: Final = 0.005
+#: How long one may be silent until it is looked whether somebody has stopped it.
+_SILENCE: Final = 0.1
+#: How often another worker is asked when one was spoiled.
+_ATTEMPTS: Final = 3
+_BUSY: Final = "the server is out of processes or memory; try later"
+#: Without a control group `memory` is the address space, and the worker has to live in it too.
+_LEAST_MEMORY: Final = 64 * 1024 * 1024
+
+
+class Unfit(Exception):
+    """This host cannot give what a profile asks for."""
+
+
+class Spoiled(Exception):
+    """The worker is of no use any more; the command was not started."""
+
+
+class Worker:
+    """One worker, from the monitor's side; `Workers` makes them."""
+
+    def __init__(self, profile: Profile, sock: socket.socket, group: Group | None) -> None:
+        self.profile = profile
+        self.group = group
+        self._socket = sock
+        self._pidfd = -1
+        self.pid = 0
+        #: What of a best-effort sandbox this host did not give.
+        self.missing: tuple[str, ...] = ()
+        self.idle_since = 0.0
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when it has something to say."""
+        return self._socket.fileno()
+
+    def wait_until_ready(self) -> None:
+        """Wait until it is prepared; raise Unfit, or OSError where there is nothing to be had."""
+        if self.pid:
+            return
+        report, descriptors = self._hear(_READY_TIME)
+        if report.kind is Kind.READY and descriptors:
+            self.pid, self._pidfd = report.number, descriptors[0]
+            self.missing = tuple(report.text.splitlines())
+        elif report.kind is Kind.UNFIT:
+            raise Unfit(report.text)
+        else:
+            raise OSError(report.number, os.strerror(report.number))
+
+    def start(self, job: Job, descriptors: list[int]) -> int:
+        """Start a command and return its process id; 0 if it was quicker to stop or kill its worker.
+
+        Raise OSError for one that cannot be started, Spoiled if that was not tried, nor ever will be.
+        """
+        packet = job.encode()
+        if len(packet) > MAX_PACKET:
+            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG), job.argv[0])
+        with contextlib.suppress(ConnectionError):  # then it has nothing to say either
+            socket.send_fds(self._socket, [packet], descriptors)
+        self._wait_until_taken()
+        try:
+            report, _ = self._hear(_READY_TIME)
+        except Spoiled:
+            return 0  # a second start would be one too many
+        if report.kind is Kind.FAILED:
+            raise OSError(report.number, os.strerror(report.number), report.text or job.argv[0])
+        return report.number
+
+    def order(self, order: Order, number: int = 0) -> None:
+        """Give an order about the running command; one that is gone needs none."""
+        with contextlib.suppress(OSError):
+            self._socket.send(bytes([order, number]), socket.MSG_DONTWAIT)
+
+    def outcome(self) -> Report | None:
+        """Return how the command ended; None if the worker was killed meanwhile."""
+        with contextlib.suppress(Spoiled):
+            report, _ = self._hear(_END_TIME)
+            return report if report.kind is Kind.ENDED else None
+        return None
+
+    def kill(self) -> None:
+        """End the process at once, whatever it is doing; where we may not, at least hear no more of it."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # one that was never ready has no pidfd
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        if self.group is not None:
+            with contextlib.suppress(OSError):
+                self.group.kill()
+
+    def end(self, seconds: float) -> bool:
+        """Kill it and give its descriptors back; return whether it has ended within `seconds`."""
+        self.kill()
+        self._socket.close()
+        if self._pidfd < 0:
+            return True
+        has_ended = _is_readable(self._pidfd, seconds)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        return has_ended
+
+    def _wait_until_taken(self) -> None:
+        """Return when it begins with its job; raise Spoiled if it never does."""
+        try:
+            report, _ = self._hear(_READY_TIME)
+        except Spoiled:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RD)  # it ends when it cannot say that it begins
+            report, _ = self._hear(0)
+        if report.kind is not Kind.TAKEN:
+            raise Spoiled
+
+    def _hear(self, seconds: float) -> tuple[Report, list[int]]:
+        """Return what it says and the descriptors with it; raise Spoiled if that is nothing."""
+        deadline = time.monotonic() + seconds
+        while not _is_readable(self._socket.fileno(), min(seconds, _SILENCE)):
+            if time.monotonic() >= deadline or _is_stopped(self.pid):
+                raise Spoiled
+        try:
+            packet, descriptors = receive(self._socket)
+        except OSError as error:
+            raise Spoiled(str(error)) from None
+        if not packet:
+            raise Spoiled
+        return decode_report(packet), descriptors
+
+
+class Use(NamedTuple):
+    """How many workers there are: with a command, and waiting for one."""
+
+    busy: int
+    idle: int
+
+
+class Workers:
+    """All workers of one monitor, and the launcher they come from. Any thread may take and give."""
+
+    def __init__(self, groups: ControlGroups | None, *, controllers: frozenset[str] = frozenset()) -> None:
+        """Start the launcher; `controllers` are taken on trust where there are no groups, for `check`."""
+        self._groups = groups
+        #: What ends a command to the last process, and which of its ceilings bind the whole tree.
+        self.containment = "subreaper" if groups is None else "control-group"
+        self.controllers = controllers if groups is None else groups.controllers
+        self._lock = threading.Lock()
+        self._sweeping = threading.Lock()
+        self._idle: dict[Profile, list[Worker]] = {}
+        self._busy: set[Worker] = set()
+        adopt_orphans()
+        self._others = _children()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._launcher = subprocess.Popen(
+                [sys.executable, "-I", "-m", "rexecd.execution.launcher", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                env={"LANG": "C.UTF-8"},
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self._orders = ours
+        self._end_of_launcher = os.pidfd_open(self._launcher.pid)
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable once the launcher has ended: nothing can be started then."""
+        return self._end_of_launcher
+
+    @property
+    def use(self) -> Use:
+        """Return how many workers there are."""
+        with self._lock:
+            return Use(len(self._busy), sum(map(len, self._idle.values())))
+
+    def start(self, profile: Profile, job: Job, descriptors: list[int]) -> tuple[Worker, int]:
+        """Start a command in a worker of this profile; return both and the command's process id.
+
+        Raise OSError for a program that cannot be started, Refused for a machine that has nothing
+        left, or cannot give the profile.
+        """
+        for attempt in range(_ATTEMPTS):
+            worker = self._take(profile, is_new=attempt > 0)  # who spoils one that waits spoils them all
+            try:
+                return worker, worker.start(job, descriptors)
+            except Spoiled:
+                self.end(worker)
+            except OSError:
+                self.give(worker)
+                raise
+        raise Refused(Code.BUSY, _BUSY, reason="no worker lives long enough to start the program")
+
+    def give(self, worker: Worker) -> None:
+        """Take back a worker that has no command, and has told so."""
+        if worker.profile.serves_once:
+            self.end(worker)
+            with contextlib.suppress(OSError):
+                self._keep(self._prepare(worker.profile))  # the next one need not wait
+            return
+        self._keep(worker)
+
+    def end(self, worker: Worker) -> bool:
+        """End a worker and all that is below it; return whether nothing is left."""
+        with self._lock:
+            self._busy.discard(worker)
+        has_ended = worker.end(_END_TIME)
+        is_empty = worker.group is None or worker.group.remove(time.monotonic() + _END_TIME)
+        return self.sweep() and is_empty and has_ended
+
+    def sweep(self) -> bool:
+        """Kill and collect children of ours that are not the launcher; return whether none is left.
+
+        A worker keeps what its command leaves; only what a killed worker had comes to us.
+        """
+        deadline = time.monotonic() + _END_TIME
+        while self._sweep_once():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK_AGAIN)
+        return True
+
+    def _sweep_once(self) -> bool:
+        """Kill the strangers among our children, and collect who has ended; return whether there were any."""
+        with self._sweeping:  # or another thread's collecting would set a number free before it is killed
+            strangers = _children() - self._others - {self._launcher.pid}
+            for pid in strangers:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+            return bool(strangers)
+
+    def retire(self) -> None:
+        """End workers that have been idle for long, and the eldest of too many."""
+        for worker in self._pick_tired():
+            self.end(worker)
+
+    def probe(self, profile: Profile) -> tuple[str, ...]:
+        """Make a worker of this profile, and keep it; return what of its sandbox is missing.
+
+        Raise ConfigError if this host cannot give the profile.
+        """
+        try:
+            worker = self._take(profile)
+        except Refused as refused:
+            raise ConfigError(refused.reason or refused.text) from None
+        self._keep(worker)
+        return worker.missing
+
+    def close(self) -> None:
+        """End all workers and the launcher."""
+        with self._lock:
+            idle = [worker for workers in self._idle.values() for worker in workers]
+            self._idle.clear()
+        for worker in idle:
+            self.end(worker)
+        self._orders.close()
+        if not _is_readable(self._end_of_launcher, _END_TIME):
+            self._launcher.kill()  # somebody has stopped it
+        self._launcher.wait()
+        os.close(self._end_of_launcher)
+        self.sweep()
+        leave_orphans()
+        if self._groups is not None:
+            self._groups.close()
+
+    def _take(self, profile: Profile, *, is_new: bool = False) -> Worker:
+        """Return a worker that is ready; raise Refused."""
+        with self._lock:
+            idle = None if is_new else self._idle.get(profile)
+            worker = idle.pop() if idle else None
+            if worker is not None:
+                self._busy.add(worker)
+        try:
+            if worker is None:
+                worker = self._prepare(profile)
+                with self._lock:
+                    self._busy.add(worker)
+            worker.wait_until_ready()
+        except (OSError, Unfit, Spoiled) as error:
+            if worker is not None:
+                self.end(worker)
+            if isinstance(error, Unfit):
+                text = "the program could not be started"
+                raise Refused(Code.NOT_STARTED, text, reason=str(error)) from None
+            why = f"cannot start a process: {error}" if str(error) else "a worker was not ready in time"
+            raise Refused(Code.BUSY, _BUSY, reason=why) from None
+        return worker
+
+    def _keep(self, worker: Worker) -> None:
+        worker.idle_since = time.monotonic()
+        with self._lock:
+            self._busy.discard(worker)
+            self._idle.setdefault(worker.profile, []).append(worker)
+            are_too_many = sum(map(len, self._idle.values())) > _MOST_IDLE
+        if are_too_many:
+            self.retire()
+
+    def _pick_tired(self) -> list[Worker]:
+        """Take out of the idle those that are so for long, and the eldest of too many."""
+        eldest = time.monotonic() - _IDLE_TIME
+        with self._lock:
+            waiting = sorted(
+                (each for idle in self._idle.values() for each in idle), key=lambda each: each.idle_since
+            )
+            surplus = max(0, len(waiting) - _MOST_IDLE)
+            tired = waiting[:surplus] + [each for each in waiting[surplus:] if each.idle_since < eldest]
+            for worker in tired:
+                self._idle[worker.profile].remove(worker)
+            self._idle = {profile: idle for profile, idle in self._idle.items() if idle}
+        return tired
+
+    def _prepare(self, profile: Profile) -> Worker:
+        """Ask the launcher for a worker, without waiting for it; raise OSError or Unfit."""
+        group, kept = self._group_for(profile)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            preparation = Preparation(kept, "" if group is None else str(group.join_path))
+            try:
+                socket.send_fds(self._orders, [preparation.encode()], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                if group is not None:
+                    group.remove(time.monotonic() + _END_TIME)
+                raise
+        return Worker(profile, ours, group)
+
+    def _group_for(self, profile: Profile) -> tuple[Group | None, Profile]:
+        """Return a new control group, and the profile without the ceilings that the group keeps."""
+        resources = profile.resources
+        if resources.processes is not None and "pids" not in self.controllers:
+            raise Unfit("limits: processes: needs a control group with the pids controller")
+        if "memory" in self.controllers:
+            profile = profile._replace(resources=resources._replace(memory=None))
+        elif resources.memory is not None and resources.memory < _LEAST_MEMORY:
+            raise Unfit("limits: memory: less than 64MiB needs a control group with the memory controller")
+        return (None if self._groups is None else self._groups.make(resources)), profile
+
+
+def _is_readable(descriptor: int, seconds: float) -> bool:
+    """Return whether there is something to read within `seconds`."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(seconds * 1000))
+
+
+def _is_stopped(pid: int) -> bool:
+    """Return whether a signal has stopped a process (proc_pid_stat(5))."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
+    return False
+
+
+def _children() -> set[int]:
+    """Return this process's children, those adopted included (proc_pid_children(5))."""
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread that has ended since
+            found.update(map(int, (task / "children").read_text(encoding="ascii").split()))
+    return found
