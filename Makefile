@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint types vectors docs docs-check fmt dev bench-quick bench-policy clean
+.PHONY: demo test check lint types vectors docs docs-check fmt dev bench-quick bench-policy bench-starting \
+    bench-execution bench-soak clean
 
 demo: $(VENV)/installed
 	@$(BIN)/rexecd demo
@@ -42,6 +43,15 @@ bench-quick: $(VENV)/installed
 
 bench-policy: $(VENV)/installed
 	$(BIN)/python benchmarks/policy.py
+
+bench-starting: $(VENV)/installed
+	$(BIN)/python -m benchmarks.starting
+
+bench-execution: $(VENV)/installed
+	$(BIN)/python -m benchmarks.execution
+
+bench-soak: $(VENV)/installed
+	$(BIN)/python -m benchmarks.soak
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

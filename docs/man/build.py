@@ -88,6 +88,34 @@ commands:
     timeout: 10m
 ```
 
+Limits and a sandbox: the program gets the file as a descriptor, reaches no network and nothing else of `/srv`, and two of
+it run at a time.
+
+```yaml
+commands:
+  picture.small:
+    summary: A picture, made small enough for a page
+    run: [/usr/bin/djpeg, -scale, 1/8, "{picture}"]
+    parameters:
+      picture: {type: path, under: [/srv/pictures], pass: descriptor}
+    timeout: 30s
+    limits: {concurrency: 2, rate: 60/min, output: 8MiB, memory: 256MiB, cpu: 20s, processes: 4}
+    sandbox: {read: [], network: none, private_tmp: true, devices: minimal}
+```
+
+A long one that its caller can only end in order, and that goes on without the caller.
+
+```yaml
+commands:
+  backup:
+    summary: Back up the database now
+    run: /usr/local/bin/backup-database
+    timeout: 3h
+    limits: {concurrency: 1, nice: 10}
+    on_disconnect: finish
+    signals: [TERM]
+```
+
 Tests of the policy itself, and a warning that is meant. `ci` is a principal that may run the command.
 
 ```yaml
@@ -161,6 +189,7 @@ Texts that begin with `*` have to be quoted.
 5. Every value has to fit its type as a whole. One that begins with `-` is refused unless the parameter says otherwise.
 6. The values go to their holes. One value is one argument or part of one, never two, never an option. A flag adds its
    arguments or none, a repetition one for each value; an argument whose optional value was left out is left out.
+7. What is over a limit of `concurrency` or `rate`, the command's or the principal's, is refused as busy.
 
 ### What a command gets
 
@@ -169,7 +198,24 @@ An environment of its own: `PATH LANG HOME TERM PAGER SYSTEMD_PAGER GIT_PAGER LE
 input is empty unless the rule takes input. The program, and every directory above it, has to belong to root or the
 daemon's user and be writable by nobody else; this is looked at right before it starts.
 
+A command has no capability, and no program it starts gains rights: `sudo` and other set-user-ID programs run as the same user, if at
+all. Everything it started ends with it, what went into the background too.
+
 `run_as` needs a daemon that is root. Names are resolved when the policy is loaded: after a change of users or groups, reload.
+
+### Sandbox
+
+With `read` or `write` the file system is closed but for what they name and what programs are made of: `/usr`, `/bin`, `/sbin`
+and `/lib*` can be read and executed, `/etc/ld.so.cache` and the devices `null`, `zero`, `full`, `random` and `urandom` be used.
+Everything else has to be listed, `/etc` and `/proc` too. What is listed may be a file or a directory with all below it, has to
+be there, and is opened only as far as the user may open it. A file that is passed as a descriptor is open already. `read` lets
+files be executed as well, and `write` lets them be read.
+
+`read` and `write` need Landlock in the kernel, and Linux 6.2 for `write` to hold for the cutting of files too. `private_tmp` and
+`network: loopback` need namespaces: a monitor that is root, or a kernel in which users may make namespaces of their own. A
+policy with a sandbox that this host cannot give is refused, at start and at a reload; with `best_effort: true` the command runs
+with what there is of it. A sandbox is no second user: give a command that is not trusted a `run_as` of its own as well, and
+what its user may reach is all that a gap in the sandbox can cost.
 
 {_PATTERNS}
 

@@ -1,0 +1,61 @@
+"""What the benchmarks share: a real daemon in a temporary directory, and rounds that take turns."""
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from rexecd.cli.init import lay_out
+from rexecd.cli.monitor import opened_service
+from rexecd.monitor.admin import create_token
+from rexecd.settings import load_settings
+
+
+class Served(NamedTuple):
+    """A running daemon, and what a caller needs."""
+
+    address: str
+    token: str
+    ca: str
+    pid: int
+    config: Path
+
+
+@contextlib.contextmanager
+def served(settings: str, policy: str, principal: str) -> Iterator[Served]:
+    """Run a daemon with these files and yield it; it is stopped in order."""
+    with tempfile.TemporaryDirectory(prefix="rexecd-bench-") as name:
+        made = lay_out(Path(name), ["127.0.0.1"], settings=settings, policy=policy)
+        with opened_service(load_settings(made.config)) as service:
+            token = str(create_token(service, principal)["token"])
+        line = [sys.executable, "-I", "-m", "rexecd", "serve", "--config", str(made.config)]
+        with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            try:
+                address = process.stdout.readline().rpartition(" ")[2].strip() if process.stdout else ""
+                yield Served(address, token, str(made.authority), process.pid, made.config)
+            finally:
+                process.terminate()
+
+
+def popen() -> None:
+    """Start /bin/true with two pipes and collect it: the least a command can cost in Python."""
+    pipe = subprocess.PIPE
+    subprocess.Popen(["/bin/true"], stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe).communicate()
+
+
+def take_turns(
+    operations: Mapping[str, Callable[[], object]], *, rounds: int, each: int
+) -> dict[str, list[float]]:
+    """Return the milliseconds of every single operation, over rounds in which all take turns."""
+    taken: dict[str, list[float]] = {name: [] for name in operations}
+    for _ in range(rounds):
+        for name, operation in operations.items():
+            for _ in range(each):
+                begun = time.perf_counter()
+                operation()
+                taken[name].append((time.perf_counter() - begun) * 1e3)
+    return taken
