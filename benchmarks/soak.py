@@ -1,4 +1,4 @@
-"""Twenty thousand commands of 32 callers, one in ten of which misbehaves: what is left over?
+"""What 20,000 commands of 32 callers leave over when one in ten of them misbehaves.
 
 `make bench-soak`. Printed are threads, descriptors and memory of both processes, and all processes and
 control groups of the daemon, after a warm-up of the same kind and at the end. Nothing is asserted.

@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from rexecd.execution.cgroup import find
 from rexecd.execution.jobs import Ids, Job, Profile
@@ -23,12 +24,13 @@ from rexecd.policy.bounds import NetworkAccess, Resources, Sandbox
 _TRUE = "/bin/true"
 _NOBODY = 65534
 _THREADS = 8
+_BECOME = ("/usr/bin/setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups", "--no-new-privs")
 _LIMITS = Resources(cpu=10, open_files=256, file_size=1 << 20)
 _CLOSED = Sandbox(read=("/etc",), write=(), network=NetworkAccess.NONE)
 Start = Callable[[], None]
 
 
-def popen(prefix: tuple[str, ...] = (), **options: object) -> Start:
+def popen(prefix: tuple[str, ...] = (), **options: Any) -> Start:  # noqa: ANN401 - those of Popen
     """Return a start by `subprocess`, waited for by pidfd as a daemon does."""
 
     def start() -> None:
@@ -80,12 +82,8 @@ def all_ways() -> Iterator[dict[str, Start]]:
     nobody = Ids(_NOBODY, _NOBODY, (_NOBODY,))
     ways = {
         "Popen": popen(),
-        "worker, own user": None,
         "Popen(user=)": popen(user=_NOBODY, group=_NOBODY, extra_groups=[_NOBODY]),
-        "setpriv and prlimit in front": popen(
-            ("/usr/bin/setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups")
-            + ("--no-new-privs", "--inh-caps=-all", "--", "/usr/bin/prlimit", "--nofile=256", "--")
-        ),
+        "setpriv and prlimit in front": popen((*_BECOME, "--", "/usr/bin/prlimit", "--nofile=256", "--")),
     }
     with (
         contextlib.closing(Workers(find("auto").groups)) as grouped,

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from rexecd.errors import ConfigError
 
+_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _PR_CAPBSET_DROP: Final = 24
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -242,6 +243,11 @@ def hide_memory() -> None:
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies (a child subreaper, prctl(2))."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def wake_with_parent() -> None:
+    """Be continued, if stopped, when our parent ends; a change of identity takes that back."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
 def leave_orphans() -> None:

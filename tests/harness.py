@@ -25,7 +25,9 @@ from rexecd.wire.connection import Connection, Role
 COMMANDS = Path(__file__).parent / "data" / "commands"
 PATIENCE = 20.0
 
-SETTINGS = """\
+#: Root's commands would by default run as somebody who may not enter the tests' directories.
+AS_OURSELVES = "" if os.geteuid() else "run_as: root\n"
+SETTINGS = f"""\
 version: 1
 listen: "127.0.0.1:0"
 banner: |
@@ -36,7 +38,7 @@ write_timeout: 3s
 monitor_wait: 500ms
 kill_grace: 400ms
 stop_time: 4s
-"""
+{AS_OURSELVES}"""
 
 POLICY = f"""\
 version: 1
@@ -270,6 +272,14 @@ class Daemon:
         """Return the gateway's process id."""
         return self._child("gateway")
 
+    @property
+    def launcher_pid(self) -> int:
+        """Return the process id of what workers are forked from."""
+        for pid in children(self.monitor_pid):
+            if b"rexecd.execution.launcher" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                return pid
+        raise LookupError("launcher")
+
     def _child(self, verb: str) -> int:
         assert self.process is not None
         for pid in children(self.process.pid):
@@ -310,6 +320,11 @@ class Daemon:
             file.write_text(self.tokens.get(token, token))
         trust = ["--ca", str(self.made.authority), "--token-file", str(file)]
         return [sys.executable, "-I", "-m", "rexecd.cli.rexec", *trust, *given]
+
+    def status(self) -> dict[str, Any]:
+        """Return what `rexecd status` says."""
+        found: dict[str, Any] = json.loads(self.rexecd("status", "--json").stdout)
+        return found
 
     def rexecd(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the real `rexecd` on this daemon's settings."""

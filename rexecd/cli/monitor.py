@@ -20,7 +20,7 @@ from rexecd.execution.probe import probe, written
 from rexecd.execution.workers import Workers
 from rexecd.files import check_directory, lock
 from rexecd.identity.store import Store
-from rexecd.monitor.server import DESCRIPTORS_EACH, DESCRIPTORS_ELSE, AdminServer, SeamServer
+from rexecd.monitor.server import AdminServer, SeamServer, descriptors_needed
 from rexecd.monitor.service import Service, load_feasible
 from rexecd.policy.model import Policy
 from rexecd.seam.channel import PeerProcess, listen
@@ -110,8 +110,8 @@ def monitor(arguments: argparse.Namespace) -> int:
     settings.run.mkdir(mode=0o700, exist_ok=True)
     check_directory(settings.run)
     with opened_workers(settings) as workers:
-        needed = settings.max_connections * DESCRIPTORS_EACH + DESCRIPTORS_ELSE
-        raise_descriptor_limit(needed, what=f"max_connections: {settings.max_connections}")
+        what = f"max_connections: {settings.max_connections} with max_commands: {settings.max_commands}"
+        raise_descriptor_limit(descriptors_needed(settings), what=what)
         with opened_service(settings, workers=workers) as service:
             return _serve(service, workers, arguments.lifeline)
 

@@ -38,7 +38,7 @@ class Terminated(BaseException):
 
 
 class Interrupts:
-    """What signals mean: the first Ctrl-C or Ctrl-\\ during a command goes to it, the next one ends rexec."""
+    """What signals mean: the first Ctrl-C (or QUIT) during a command goes to it, the next one ends rexec."""
 
     def __init__(self) -> None:
         self._session: Session | None = None

@@ -85,7 +85,6 @@ class Conversation:
 
         `also` maps descriptors to what to poll them for. Raise TimeoutError.
         """
-        self._link.flush()
         poll = select.poll()
         poll.register(self._link.fileno(), self._link.interest)
         for descriptor, events in also.items():
@@ -93,6 +92,8 @@ class Conversation:
         timeout = None if deadline is None else math.ceil(deadline.remaining() * 1000)
         is_readable = self._link.has_pending()
         ready = {descriptor for descriptor, _ in poll.poll(0 if at_once or is_readable else timeout)}
+        # Not before: `also` was chosen by what waits to be sent, and the wait has to end when that leaves.
+        self._link.flush()
         if is_readable or self._link.fileno() in ready:
             self._take()
         return ready

@@ -10,7 +10,8 @@ import time
 from typing import Final, NamedTuple
 
 from rexecd.execution.jobs import Order
-from rexecd.execution.workers import Worker, Workers
+from rexecd.execution.link import Worker
+from rexecd.execution.workers import Workers
 from rexecd.wire.messages import Ending
 
 #: What the kernel sends for a ceiling of the rule, and the ceiling's name.

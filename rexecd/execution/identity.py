@@ -78,7 +78,7 @@ def _chosen(accounts: Accounts) -> Identity | None:
         return None
     for name in _FOR_COMMANDS:
         account = accounts.user(name)
-        if account is not None and account.uid not in {0, os.geteuid()}:
+        if account is not None and account.gid and account.uid not in {0, os.geteuid()}:
             groups = tuple(group for group in account.groups if group)
             return Identity(account.name, account.uid, account.gid, groups)
     names = " or ".join(_FOR_COMMANDS)

@@ -26,6 +26,7 @@ from rexecd.confine import (
     forbid_new_privileges,
     hide_memory,
     system_call,
+    wake_with_parent,
 )
 from rexecd.execution import sandbox
 from rexecd.execution.jobs import Ids, Job, Kind, Order, Preparation, Report, decode_job, receive
@@ -38,6 +39,7 @@ _LOOK_AGAIN: Final = 0.002
 _LOOK_FOR_END: Final = 0.1
 #: Larger than what the kernel hands out at once, so that no number is cut.
 _LISTED: Final = 1 << 16
+_SCORE_SIZE: Final = 16
 _LIMITS: Final = sorted({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
 #: A ceiling of processor time is for commands; the worker, which has it too, ends long before.
 _SHARE_OF_CPU: Final = 0.25
@@ -72,7 +74,7 @@ class Worker:
             return
         own = os.pidfd_open(os.getpid())
         ready = Report(Kind.READY, os.getpid(), text="\n".join(missing))
-        self._as_prepared = _settings()
+        self._as_prepared = self._settings()
         with contextlib.suppress(_Gone, ConnectionError):
             socket.send_fds(self._socket, [ready.encode()], [own])
             os.close(own)
@@ -87,6 +89,7 @@ class Worker:
         os.setsid()
         adopt_orphans()
         forbid_new_privileges()
+        self._score = os.open("/proc/self/oom_score_adj", os.O_RDONLY | os.O_CLOEXEC)
         self._children = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
         _catch_signals()
         self._wake = _wake_at_ends()
@@ -104,13 +107,14 @@ class Worker:
             if missing and not wanted.best_effort:
                 raise Unfit("; ".join(missing))
         hide_memory()  # a change of identity gave it back
+        wake_with_parent()  # who stopped us shall not keep us from hearing that the monitor has gone
         _limit(self._profile.resources)
         return missing
 
     def _serve(self) -> bool:
         """Start one command and see it to its end; return whether another one may come."""
         select.select([self._socket], [], [])
-        if _settings() != self._as_prepared:  # nor could the job be received with every setting
+        if self._settings() != self._as_prepared:  # nor could the job be received with every setting
             self._say(Report(Kind.SPOILED))
             return False
         packet, descriptors = receive(self._socket)
@@ -127,8 +131,8 @@ class Worker:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        self._say(Report(Kind.STARTED, pid))
         try:
+            self._say(Report(Kind.STARTED, pid))
             self._watch(pid)
         finally:
             status, is_clean = self._end(pid)
@@ -203,6 +207,13 @@ class Worker:
     def _list_children(self) -> list[int]:
         """Return our children, those adopted included (proc_pid_children(5))."""
         return list(map(int, os.pread(self._children, _LISTED, 0).split()))
+
+    def _settings(self) -> tuple[object, ...]:
+        """Return what another process of our user could change of us, and a command would inherit."""
+        limits = tuple(resource.getrlimit(which) for which in _LIMITS)
+        disk = 0 if _IOPRIO_GET is None else system_call(_IOPRIO_GET, _THIS_PROCESS, 0)
+        policy = (os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0), disk)
+        return (*limits, *policy, frozenset(os.sched_getaffinity(0)), os.pread(self._score, _SCORE_SIZE, 0))
 
     def _is_spent(self) -> bool:
         return self._cpu is not None and time.process_time() > self._cpu * _SHARE_OF_CPU
@@ -286,14 +297,6 @@ def _limit(resources: Resources) -> None:
             above = most + 1 if which == resource.RLIMIT_CPU else most
             kept = above if hard == resource.RLIM_INFINITY else min(above, hard)
             resource.setrlimit(which, (min(most, kept), kept))
-
-
-def _settings() -> tuple[object, ...]:
-    """Return what another process of our user could change of us, and a command would inherit."""
-    limits = tuple(resource.getrlimit(which) for which in _LIMITS)
-    disk = 0 if _IOPRIO_GET is None else system_call(_IOPRIO_GET, _THIS_PROCESS, 0)
-    policy = (os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0), disk)
-    return (*limits, *policy, frozenset(os.sched_getaffinity(0)))
 
 
 def _start(job: Job, descriptors: Sequence[int]) -> int:

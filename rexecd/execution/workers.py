@@ -7,7 +7,6 @@ Rule 3: ending is never left to chance: what is not given back is ended.
 """
 
 import contextlib
-import errno
 import os
 import select
 import signal
@@ -22,149 +21,21 @@ from typing import Final, NamedTuple
 from rexecd.confine import adopt_orphans, leave_orphans
 from rexecd.errors import Code, ConfigError, Refused
 from rexecd.execution.cgroup import ControlGroups, Group
-from rexecd.execution.jobs import (
-    MAX_PACKET,
-    Job,
-    Kind,
-    Order,
-    Preparation,
-    Profile,
-    Report,
-    decode_report,
-    receive,
-)
+from rexecd.execution.jobs import Job, Preparation, Profile
+from rexecd.execution.link import Spoiled, Unfit, Worker
 
 #: A worker that nobody needed for so long is ended.
 _IDLE_TIME: Final = 60.0
 #: Each takes two or three MiB: more are not kept.
-_MOST_IDLE: Final = 64
-#: How long a worker may take to be prepared, to start a program, and to end.
-_READY_TIME: Final = 10.0
+MOST_IDLE: Final = 64
+#: How long one may take to end.
 _END_TIME: Final = 5.0
 _LOOK_AGAIN: Final = 0.005
-#: How long one may be silent until it is looked whether somebody has stopped it.
-_SILENCE: Final = 0.1
 #: How often another worker is asked when one was spoiled.
 _ATTEMPTS: Final = 3
 _BUSY: Final = "the server is out of processes or memory; try later"
 #: Without a control group `memory` is the address space, and the worker has to live in it too.
 _LEAST_MEMORY: Final = 64 * 1024 * 1024
-
-
-class Unfit(Exception):
-    """This host cannot give what a profile asks for."""
-
-
-class Spoiled(Exception):
-    """The worker is of no use any more; the command was not started."""
-
-
-class Worker:
-    """One worker, from the monitor's side; `Workers` makes them."""
-
-    def __init__(self, profile: Profile, sock: socket.socket, group: Group | None) -> None:
-        self.profile = profile
-        self.group = group
-        self._socket = sock
-        self._pidfd = -1
-        self.pid = 0
-        #: What of a best-effort sandbox this host did not give.
-        self.missing: tuple[str, ...] = ()
-        self.idle_since = 0.0
-
-    def fileno(self) -> int:
-        """Return the descriptor that is readable when it has something to say."""
-        return self._socket.fileno()
-
-    def wait_until_ready(self) -> None:
-        """Wait until it is prepared; raise Unfit, or OSError where there is nothing to be had."""
-        if self.pid:
-            return
-        report, descriptors = self._hear(_READY_TIME)
-        if report.kind is Kind.READY and descriptors:
-            self.pid, self._pidfd = report.number, descriptors[0]
-            self.missing = tuple(report.text.splitlines())
-        elif report.kind is Kind.UNFIT:
-            raise Unfit(report.text)
-        else:
-            raise OSError(report.number, os.strerror(report.number))
-
-    def start(self, job: Job, descriptors: list[int]) -> int:
-        """Start a command and return its process id; 0 if it was quicker to stop or kill its worker.
-
-        Raise OSError for one that cannot be started, Spoiled if that was not tried, nor ever will be.
-        """
-        packet = job.encode()
-        if len(packet) > MAX_PACKET:
-            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG), job.argv[0])
-        with contextlib.suppress(ConnectionError):  # then it has nothing to say either
-            socket.send_fds(self._socket, [packet], descriptors)
-        self._wait_until_taken()
-        try:
-            report, _ = self._hear(_READY_TIME)
-        except Spoiled:
-            return 0  # a second start would be one too many
-        if report.kind is Kind.FAILED:
-            raise OSError(report.number, os.strerror(report.number), report.text or job.argv[0])
-        return report.number
-
-    def order(self, order: Order, number: int = 0) -> None:
-        """Give an order about the running command; one that is gone needs none."""
-        with contextlib.suppress(OSError):
-            self._socket.send(bytes([order, number]), socket.MSG_DONTWAIT)
-
-    def outcome(self) -> Report | None:
-        """Return how the command ended; None if the worker was killed meanwhile."""
-        with contextlib.suppress(Spoiled):
-            report, _ = self._hear(_END_TIME)
-            return report if report.kind is Kind.ENDED else None
-        return None
-
-    def kill(self) -> None:
-        """End the process at once, whatever it is doing; where we may not, at least hear no more of it."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(OSError):  # one that was never ready has no pidfd
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        if self.group is not None:
-            with contextlib.suppress(OSError):
-                self.group.kill()
-
-    def end(self, seconds: float) -> bool:
-        """Kill it and give its descriptors back; return whether it has ended within `seconds`."""
-        self.kill()
-        self._socket.close()
-        if self._pidfd < 0:
-            return True
-        has_ended = _is_readable(self._pidfd, seconds)
-        os.close(self._pidfd)
-        self._pidfd = -1
-        return has_ended
-
-    def _wait_until_taken(self) -> None:
-        """Return when it begins with its job; raise Spoiled if it never does."""
-        try:
-            report, _ = self._hear(_READY_TIME)
-        except Spoiled:
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RD)  # it ends when it cannot say that it begins
-            report, _ = self._hear(0)
-        if report.kind is not Kind.TAKEN:
-            raise Spoiled
-
-    def _hear(self, seconds: float) -> tuple[Report, list[int]]:
-        """Return what it says and the descriptors with it; raise Spoiled if that is nothing."""
-        deadline = time.monotonic() + seconds
-        while not _is_readable(self._socket.fileno(), min(seconds, _SILENCE)):
-            if time.monotonic() >= deadline or _is_stopped(self.pid):
-                raise Spoiled
-        try:
-            packet, descriptors = receive(self._socket)
-        except OSError as error:
-            raise Spoiled(str(error)) from None
-        if not packet:
-            raise Spoiled
-        return decode_report(packet), descriptors
 
 
 class Use(NamedTuple):
@@ -332,7 +203,7 @@ class Workers:
         with self._lock:
             self._busy.discard(worker)
             self._idle.setdefault(worker.profile, []).append(worker)
-            are_too_many = sum(map(len, self._idle.values())) > _MOST_IDLE
+            are_too_many = sum(map(len, self._idle.values())) > MOST_IDLE
         if are_too_many:
             self.retire()
 
@@ -343,7 +214,7 @@ class Workers:
             waiting = sorted(
                 (each for idle in self._idle.values() for each in idle), key=lambda each: each.idle_since
             )
-            surplus = max(0, len(waiting) - _MOST_IDLE)
+            surplus = max(0, len(waiting) - MOST_IDLE)
             tired = waiting[:surplus] + [each for each in waiting[surplus:] if each.idle_since < eldest]
             for worker in tired:
                 self._idle[worker.profile].remove(worker)
@@ -382,13 +253,6 @@ def _is_readable(descriptor: int, seconds: float) -> bool:
     poller = select.poll()
     poller.register(descriptor, select.POLLIN)
     return bool(poller.poll(seconds * 1000))
-
-
-def _is_stopped(pid: int) -> bool:
-    """Return whether a signal has stopped a process (proc_pid_stat(5))."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
-    return False
 
 
 def _children() -> set[int]:

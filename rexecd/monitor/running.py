@@ -24,9 +24,14 @@ from rexecd.wire import messages as wire
 from rexecd.wire.messages import Ending
 
 UNRECORDED: Final = "the audit trail cannot be written; try later"
+_BUSY: Final = "the server is busy; try later"
 _LEFT_OVER: Final = "something it started could not be ended"
 #: Moved from a pipe to nowhere at once; a pipe holds less.
 _SPLICED: Final = 1 << 20
+
+
+class _Unrecorded(SessionOver):
+    """The session ends, and the command with it, because its start could not be recorded."""
 
 
 class Running:
@@ -56,8 +61,7 @@ class Running:
         """
         with contextlib.ExitStack() as kept:
             try:
-                self._keep_readers(streams, kept)
-                over = self._wait(execution, self._begin(execution, streams))
+                over = self._wait(execution, self._begin(execution, streams, kept))
             except BaseException:
                 execution.abandon()
                 raise
@@ -81,9 +85,10 @@ class Running:
             self._nowhere = os.open(os.devnull, os.O_WRONLY)
             kept.callback(os.close, self._nowhere)
 
-    def _begin(self, execution: Execution, streams: Streams) -> Exception | None:
+    def _begin(self, execution: Execution, streams: Streams, kept: contextlib.ExitStack) -> Exception | None:
         """Give the command to the gateway, and record its start; return why that failed, if it did."""
         try:
+            self._keep_readers(streams, kept)
             self._hand_over(streams)
             self._conversation.enter(Stage.RUNNING)
             # The decision stands in the trail already; this record is of its consequence, and is
@@ -91,9 +96,11 @@ class Running:
             self._recorder.record(Action.COMMAND_STARTED, pid=execution.pid)
         except TrailError:
             self._conversation.close(Code.UNAVAILABLE, UNRECORDED)
-            return SessionOver("the trail cannot be written")
+            return _Unrecorded("the trail cannot be written")
         except (Unavailable, Refused) as error:
             return error
+        except OSError as error:
+            return Refused(Code.BUSY, _BUSY, reason=f"cannot keep the output readable: {error.strerror}")
         finally:
             streams.close()
         return None
@@ -108,8 +115,7 @@ class Running:
         try:
             self._conversation.channel.send(started, streams.descriptors())
         except OSError:
-            busy = "the server is busy; try later"
-            raise Refused(Code.BUSY, busy, reason="too many descriptors in flight") from None
+            raise Refused(Code.BUSY, _BUSY, reason="too many descriptors in flight") from None
 
     def _wait(self, execution: Execution, over: Exception | None) -> Exception | None:
         """Wait for the end of the command, ending it when its time or its session is over.
@@ -194,4 +200,4 @@ class Running:
 
 def _is_lost(over: Exception) -> bool:
     """Return whether it is only the caller that has gone."""
-    return isinstance(over, SessionOver | Unavailable) and not isinstance(over, ServiceStopped)
+    return isinstance(over, SessionOver | Unavailable) and not isinstance(over, ServiceStopped | _Unrecorded)

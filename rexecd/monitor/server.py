@@ -12,12 +12,14 @@ from typing import Any, Final
 
 from rexecd.audit.events import Action
 from rexecd.errors import TrailError
+from rexecd.execution.workers import MOST_IDLE
 from rexecd.monitor.admin import AdminSession
 from rexecd.monitor.service import Service
 from rexecd.monitor.session import MonitorSession
 from rexecd.seam.channel import Channel, PeerProcess
 from rexecd.seam.messages import ADMIN, SEAM
 from rexecd.serving import BoundedThreadingServer, Stop
+from rexecd.settings import Settings
 
 #: The gateway has a channel for each connection, and one for its reports.
 _SPARE_CHANNELS: Final = 8
@@ -25,9 +27,20 @@ _MOST_OPERATORS: Final = 8
 #: How long the gateway may leave a message unread before its channel is given up.
 _SEND_TIMEOUT: Final = 10.0
 
-#: Descriptors of one channel at most: the channel, six pipe ends, a pidfd, /dev/null, one spare.
-DESCRIPTORS_EACH: Final = 10
-DESCRIPTORS_ELSE: Final = 64
+#: Of one channel: itself, and one for a file that is looked at.
+_DESCRIPTORS_EACH: Final = 2
+#: Of one command: six pipe ends, /dev/null, the worker's two and those of making it, its control group's,
+#: three for one that may outlive its reader, and some for parameters that are passed so.
+_DESCRIPTORS_COMMAND: Final = 24
+#: Workers that wait, and the process itself.
+_DESCRIPTORS_ELSE: Final = 2 * MOST_IDLE + 64
+
+
+def descriptors_needed(settings: Settings) -> int:
+    """Return how many descriptors the monitor has at most; more passed at once is answered with "busy"."""
+    connections = settings.max_connections * _DESCRIPTORS_EACH
+    return connections + settings.max_commands * _DESCRIPTORS_COMMAND + _DESCRIPTORS_ELSE
+
 
 Admits = Callable[[PeerProcess], bool]
 

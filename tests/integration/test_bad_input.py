@@ -36,7 +36,7 @@ def test_check_reports_every_fault_of_all_files_at_once(own_daemon: Daemon) -> N
         ("policy.yaml:8:5", "did you mean 'summary'?"),
         ("policy.yaml:9:", "absolute"),
         ("policy.yaml:10:", "unit"),
-        ("policy.yaml:11:5", "'sandbox' is not supported by this version"),
+        ("policy.yaml:11:14", "expected a mapping"),
         ("server.key", "chmod 640"),
     ):
         assert [line for line in lines if place in line and what in line], (place, what, done.stderr)

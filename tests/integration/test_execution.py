@@ -2,16 +2,12 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 
-import pytest
-
 from rexecd.wire import messages as wire
+from tests.commands import begin, end_record, processes_of
 from tests.harness import COMMANDS, Daemon, is_alive, wait_for
 
 
@@ -78,96 +74,45 @@ def test_a_deadline_ends_the_command_and_the_caller_gets_what_was_written(daemon
 
 
 def test_a_lost_connection_ends_a_command_that_ignores_term(daemon: Daemon) -> None:
-    """TERM, a grace, KILL; the whole group is gone, and the record says why."""
+    """TERM, a grace, KILL; all of it is gone when the record says why."""
     with daemon.caller() as caller:
         caller.say(wire.Run("stubborn", wire.Offer.NONE, ""))
+        started = caller.hear()
         wait_for(lambda: isinstance(caller.hear(), wire.Output))
-        assert caller.accepted
-        connection = caller.accepted.connection_id
-        pid = daemon.wait_for_record("command-started", connection_id=connection)["process"]["pid"]
-        group = [pid, *wait_for(lambda: _group(pid), "the command's child")]
-    record = daemon.wait_for_record("command-killed", connection_id=connection)
+        assert len(processes_of(started.request_id)) > 1
+    record = end_record(daemon, started.request_id)
 
-    assert "connection-lost" == record["event"]["reason"]
-    wait_for(lambda: not any(map(is_alive, group)), "the end of the group")
-
-
-def _group(pid: int) -> list[int]:
-    """Return the other members of a process group."""
-    listed = subprocess.run(["pgrep", "-g", str(pid)], capture_output=True, text=True, check=False).stdout
-    return [int(word) for word in listed.split() if int(word) != pid]
+    assert ("command-killed", "connection-lost") == (record["event"]["action"], record["event"]["reason"])
+    assert record["event"]["duration"] > daemon.settings.kill_grace * 1e9
+    assert [] == processes_of(started.request_id)
 
 
 def test_killing_rexec_ends_the_remote_command(daemon: Daemon) -> None:
     """Even by SIGKILL, which lets the caller say nothing."""
-    with subprocess.Popen(daemon.rexec_line("sleep")) as process:
-        started = daemon.wait_for_record("command-started", rule=None, request_id=_last(daemon, "sleep"))
-        process.kill()
-    pid = started["process"]["pid"]
+    with begin(daemon, "sleep") as begun:
+        begun.process.kill()
+        end_record(daemon, begun.request_id)
 
-    wait_for(lambda: not is_alive(pid), "the end of the command")
-
-
-def _last(daemon: Daemon, rule: str) -> str:
-    """Return the request id of the newest start of a rule, once there is one that still runs."""
-
-    def find() -> str | None:
-        started = [r for r in daemon.records("command-started") if r["rule"]["name"] == rule]
-        return (
-            started[-1]["rexec"]["request_id"]
-            if started and is_alive(started[-1]["process"]["pid"])
-            else None
-        )
-
-    found: str = wait_for(find, f"a running {rule}")
-    return found
-
-
-@pytest.mark.root
-@pytest.mark.skipif(os.geteuid() != 0, reason="makes a program that changes its user")
-def test_a_program_that_changes_its_user_keeps_its_result() -> None:
-    """As sudo does: a daemon that is not root cannot signal it, and must not stumble over that."""
-    program = """
-import os, select, sys
-from rexecd.execution.spawn import spawn
-from rexecd.policy.model import Invocation
-os.setresuid(65534, 65534, 65534)
-argv = (sys.argv[1], "--reuid=0", "/bin/echo", "done")
-execution, streams = spawn(
-    Invocation(
-        rule="x", place="x", argv=argv, environment={}, working_directory="/", umask=0o27, identity=None,
-        timeout=9.0, takes_input=False, output_ceiling=None, input_ceiling=None, passed=(),
-    )
-)
-select.select([execution], [], [])
-print(execution.reap()[:2], os.read(streams.stdout, 9))
-"""
-    with tempfile.TemporaryDirectory(dir="/tmp") as name:
-        os.chmod(name, 0o755)
-        become = shutil.copy(shutil.which("setpriv") or "", f"{name}/become")
-        os.chmod(become, 0o4755)
-        done = subprocess.run(
-            [sys.executable, "-c", program, become], capture_output=True, text=True, check=False
-        )
-
-    assert "(<Ending.EXITED: 0>, 0) b'done\\n'\n" == done.stdout, done.stderr
+        assert not is_alive(begun.pid)
 
 
 def test_a_grandchild_that_holds_the_output_delays_nobody(daemon: Daemon) -> None:
-    """It left the session, so it is not caught yet; the caller does not wait for it either way."""
+    """Though it left the session it ends with the command; nobody waits for it."""
     begun = time.monotonic()
-    done = daemon.rexec("background")
+    with daemon.caller() as caller:
+        heard = caller.run("background")
+        left = processes_of(heard[0].request_id)
 
-    assert (0, "left\n") == (done.returncode, done.stdout)
+    assert (b"left\n", wire.Ending.EXITED, []) == (_output(heard), heard[-1].ending, left)
     assert time.monotonic() - begun < 5
 
 
 def test_a_child_left_in_the_group_is_gone_when_the_caller_hears_of_the_end(daemon: Daemon) -> None:
-    """Nothing of the group outlives its leader."""
+    """Nothing of the group outlives its leader, not for a moment."""
     with daemon.caller() as caller:
         child = int(_output(caller.run("family")))
 
-        wait_for(lambda: not is_alive(child), "the end of the child")
+        assert not is_alive(child)
 
 
 def test_output_past_the_ceiling_is_cut_and_said_and_the_command_ends_by_itself(daemon: Daemon) -> None:

@@ -16,7 +16,8 @@ from rexecd.errors import Unavailable
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import connect
 from rexecd.wire import messages as wire
-from tests.harness import PATIENCE, Daemon, children, is_alive, wait_for
+from tests.commands import begin, processes_of
+from tests.harness import PATIENCE, Daemon, is_alive, wait_for
 
 TRUSTED = ("policy", "identity", "execution", "audit", "monitor", "client")
 
@@ -155,27 +156,16 @@ def test_killing_serve_itself_ends_both_processes(own_daemon: Daemon) -> None:
 
 
 def test_commands_do_not_outlive_a_killed_monitor(own_daemon: Daemon) -> None:
-    """`serve` adopts them, also what left its group, and ends them before it ends itself."""
+    """Their workers end them, also what ignores TERM and what left its group, before `serve` ends itself."""
     own_daemon.start()
-    with own_daemon.caller() as one, own_daemon.caller() as two:
-        one.say(wire.Run("stubborn", wire.Offer.NONE, ""))
-        two.run("background")
-        started = wait_for(lambda: len(own_daemon.records("command-started")) == 2, "both commands")
-        assert started
-        pids = [record["process"]["pid"] for record in own_daemon.records("command-started")]
-        left = wait_for(lambda: _sessions_of(own_daemon, pids), "what left the group")
+    with begin(own_daemon, "stubborn") as begun:
+        assert b"up\n" == begun.line()
         os.kill(own_daemon.monitor_pid, signal.SIGKILL)
         assert own_daemon.process
         own_daemon.process.wait(PATIENCE)
+        left = processes_of(begun.request_id)
 
-    assert not any(map(is_alive, [*pids, *left]))
-
-
-def _sessions_of(daemon: Daemon, pids: list[int]) -> list[int]:
-    """Return the processes that `serve` has adopted: they left their group, and their parent is gone."""
-    assert daemon.process
-    known = {daemon.monitor_pid, daemon.gateway_pid, *pids}
-    return [pid for pid in children(daemon.process.pid) if pid not in known]
+    assert [] == left
 
 
 def test_an_operator_is_not_held_by_a_hung_monitor(

@@ -13,6 +13,7 @@ import pytest
 from rexecd.errors import Code, Refused
 from rexecd.execution import spawn as spawning
 from rexecd.execution.spawn import spawn
+from rexecd.execution.workers import Workers
 from rexecd.policy.model import PassedFile, PassedText
 from tests.unit.execution.starting import invocation, run, see
 
@@ -28,9 +29,9 @@ def file(tmp_path: Path) -> Path:
     return made
 
 
-def test_a_secret_on_stdin_arrives_and_ends() -> None:
+def test_a_secret_on_stdin_arrives_and_ends(workers: Workers) -> None:
     """The program sees all of it and then end-of-file; there is no far end for the caller."""
-    execution, streams = spawn(invocation("/bin/cat", passed=(PassedText(None, SECRET),)))
+    execution, streams = spawn(invocation("/bin/cat", passed=(PassedText(None, SECRET),)), workers)
     outcome = see(execution)
     output = os.read(streams.stdout, 99)
     streams.close()
@@ -39,30 +40,30 @@ def test_a_secret_on_stdin_arrives_and_ends() -> None:
     assert (0, SECRET) == (outcome.status, output)
 
 
-def test_a_secret_by_descriptor_completes_its_argument() -> None:
+def test_a_secret_by_descriptor_completes_its_argument(workers: Workers) -> None:
     """The argument may begin with an option of the program."""
     script = 'cat "${1#--key-file=}"; echo "$1"'
     passed = (PassedText(4, SECRET),)
-    output = run("/bin/sh", "-c", script, "sh", "--key-file=/dev/fd/", passed=passed).output
+    output = run(workers, "/bin/sh", "-c", script, "sh", "--key-file=/dev/fd/", passed=passed).output
     content, _, argument = output.rstrip("\n").rpartition("\n")
 
     assert SECRET.decode() == content + "\n"
     assert argument.removeprefix("--key-file=/dev/fd/").isdigit()
 
 
-def test_a_secret_stands_in_no_argument_nor_variable() -> None:
+def test_a_secret_stands_in_no_argument_nor_variable(workers: Workers) -> None:
     """What `ps` shows is a number."""
     arguments = ("/bin/sh", "-c", 'cat /proc/$$/cmdline /proc/$$/environ; : "$1"', "sh", "/dev/fd/")
     passed = (PassedText(4, SECRET), PassedText(None, SECRET))
 
-    assert SECRET.decode().strip() not in run(*arguments, passed=passed).output
+    assert SECRET.decode().strip() not in run(workers, *arguments, passed=passed).output
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"\0\xff\n", b"x" * 1024])
-def test_a_secret_arrives_byte_for_byte(data: bytes) -> None:
+def test_a_secret_arrives_byte_for_byte(workers: Workers, data: bytes) -> None:
     """Also an empty one, and the longest."""
     passed = (PassedText(1, data), PassedText(None, data))
-    execution, streams = spawn(invocation("/bin/cat", "/dev/fd/", "-", passed=passed))
+    execution, streams = spawn(invocation("/bin/cat", "/dev/fd/", "-", passed=passed), workers)
     see(execution)
     output = os.read(streams.stdout, 9999) if data else b""
     streams.close()
@@ -70,34 +71,34 @@ def test_a_secret_arrives_byte_for_byte(data: bytes) -> None:
     assert data * 2 == output
 
 
-def test_a_secret_that_does_not_fit_a_pipe_holds_nobody_up() -> None:
+def test_a_secret_that_does_not_fit_a_pipe_holds_nobody_up(workers: Workers) -> None:
     """It cannot come from the decision; were it to, nothing would wait for a reader that is not there."""
     with pytest.raises(Refused) as caught:
-        spawn(invocation("/bin/cat", passed=(PassedText(None, b"x" * 2_000_000),)))
+        spawn(invocation("/bin/cat", passed=(PassedText(None, b"x" * 2_000_000),)), workers)
 
     assert "/bin/cat: a secret does not fit a pipe" == caught.value.reason
 
 
-def test_the_program_has_the_descriptors_that_are_named_and_no_others(file: Path) -> None:
+def test_the_program_has_the_descriptors_that_are_named_and_no_others(workers: Workers, file: Path) -> None:
     """Each has its own number, in the argument it belongs to."""
     arguments = ("-I", str(COMMANDS / "describe.py"), "a=/dev/fd/", "plain", "b=/dev/fd/", "c=/dev/fd/")
     passed = (PassedText(3, b"1"), PassedFile(5, str(file)), PassedText(6, b"2"), PassedText(None, b"3"))
-    told = json.loads(run(sys.executable, *arguments, passed=passed).output)
+    told = json.loads(run(workers, sys.executable, *arguments, passed=passed).output)
     numbers = [int(told["arguments"][at].rpartition("/")[2]) for at in (0, 2, 3)]
 
-    assert {0, 1, 2, *numbers} == set(told["descriptors"])
-    assert 3 == len(set(numbers))
+    assert [3, 4, 5] == numbers
+    assert [0, 1, 2, *numbers] == told["descriptors"]
     assert "plain" == told["arguments"][1]
 
 
-def test_a_file_is_read_by_its_name_and_by_its_number(file: Path) -> None:
+def test_a_file_is_read_by_its_name_and_by_its_number(workers: Workers, file: Path) -> None:
     """Programs do either; and nothing about it is non-blocking."""
     program = """
 import fcntl, os, sys
 number = int(sys.argv[1].rpartition("/")[2])
 print(open(sys.argv[1]).read(), os.read(number, 99), fcntl.fcntl(number, fcntl.F_GETFL) & os.O_NONBLOCK)
 """
-    told = run(sys.executable, "-I", "-c", program, "/dev/fd/", passed=(PassedFile(4, str(file)),))
+    told = run(workers, sys.executable, "-I", "-c", program, "/dev/fd/", passed=(PassedFile(4, str(file)),))
 
     assert "content\n b'content\\n' 0\n" == told.output
 
@@ -131,19 +132,24 @@ ODD: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_what_is_no_file_by_now_is_not_passed(odd: str, file: Path) -> None:
+def test_what_is_no_file_by_now_is_not_passed(workers: Workers, odd: str, file: Path) -> None:
     """The decision saw something else there; the trail says what was found instead."""
     make, why = ODD[odd]
     path = make(file.parent)
     with pytest.raises(Refused) as caught:
-        spawn(invocation("/bin/cat", "/dev/fd/", passed=(PassedText(1, SECRET), PassedFile(1, str(path)))))
+        spawn(
+            invocation("/bin/cat", "/dev/fd/", passed=(PassedText(1, SECRET), PassedFile(1, str(path)))),
+            workers,
+        )
 
     assert (Code.NOT_STARTED, "the program could not be started") == (caught.value.code, caught.value.text)
     assert f"{path}: {why}" == caught.value.reason
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
-def test_no_descriptor_left_for_a_file_says_busy(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_no_descriptor_left_for_a_file_says_busy(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     """It is the machine, not the file."""
 
     def full(path: str, _identity: object) -> int:
@@ -151,16 +157,19 @@ def test_no_descriptor_left_for_a_file_says_busy(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(spawning, "open_readable", full)
     with pytest.raises(Refused) as caught:
-        spawn(invocation("/bin/cat", "/dev/fd/", passed=(PassedFile(1, "/etc/passwd"),)))
+        spawn(invocation("/bin/cat", "/dev/fd/", passed=(PassedFile(1, "/etc/passwd"),)), workers)
 
     assert Code.BUSY is caught.value.code
 
 
-def test_what_was_to_be_passed_is_closed_when_the_start_fails(file: Path) -> None:
+def test_what_was_to_be_passed_is_closed_when_the_start_fails(workers: Workers, file: Path) -> None:
     """The fixture counts the descriptors."""
     passed = (PassedText(1, SECRET), PassedFile(2, str(file)), PassedText(None, SECRET))
     with pytest.raises(Refused, match="/nowhere"):
-        spawn(invocation("/bin/cat", "/dev/fd/", "/dev/fd/", passed=passed, working_directory="/nowhere"))
+        spawn(
+            invocation("/bin/cat", "/dev/fd/", "/dev/fd/", passed=passed, working_directory="/nowhere"),
+            workers,
+        )
 
 
 @pytest.fixture
@@ -185,12 +194,12 @@ def swapped(tmp_path: Path) -> Iterator[Path]:
     thread.join()
 
 
-def test_a_link_that_comes_between_never_reaches_the_program(swapped: Path) -> None:
+def test_a_link_that_comes_between_never_reaches_the_program(workers: Workers, swapped: Path) -> None:
     """ATTACKS POL-12: the file or nothing, while both ends of the race are met."""
     seen: dict[str, int] = {}
     while len(seen) < 2 or min(seen.values()) < 100:
         try:
-            told = run("/bin/cat", "/dev/fd/", passed=(PassedFile(1, str(swapped)),)).output
+            told = run(workers, "/bin/cat", "/dev/fd/", passed=(PassedFile(1, str(swapped)),)).output
         except Refused as refused:
             told = refused.reason
         seen[told] = seen.get(told, 0) + 1
