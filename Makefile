@@ -10,7 +10,7 @@ demo: $(VENV)/installed
 	@$(BIN)/rexecd demo
 
 test: $(VENV)/developed
-	$(BIN)/python -m pytest -n 2 $(PYTEST)
+	$(BIN)/python -m pytest -n 4 --dist loadfile $(PYTEST)
 
 check: lint types vectors docs-check test
 

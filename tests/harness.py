@@ -1,6 +1,7 @@
 """A real daemon, both processes, on a port of its own, and callers to use it with."""
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -160,6 +161,13 @@ def children(pid: int) -> list[int]:
         with contextlib.suppress(OSError):
             listed += [int(word) for word in task.read_text().split()]
     return listed
+
+
+@functools.cache
+def _parse(line: str) -> dict[str, Any]:
+    """Return a record; the same lines are asked for again and again."""
+    parsed: dict[str, Any] = json.loads(line)
+    return parsed
 
 
 class Caller:
@@ -338,7 +346,7 @@ class Daemon:
     def records(self, action: str | None = None, **fields: Any) -> list[dict[str, Any]]:
         """Return the records of the trail with this action and these `rexec` or event fields."""
         lines = self.settings.audit.read_text().splitlines()
-        found = [json.loads(line) for line in lines if line.endswith("}")]
+        found = [_parse(line) for line in lines if line.endswith("}")]
         return [
             record
             for record in found
