@@ -128,7 +128,7 @@ def facts(daemon: Served) -> dict[str, float]:
     for pid in children(daemon.pid):
         process = Path(f"/proc/{pid}")
         words = process.joinpath("cmdline").read_text().split("\0")
-        name = next(verb for verb in ("monitor", "gateway") if verb in words)
+        name = next((verb for verb in ("monitor", "gateway") if verb in words), f"stray process {words}")
         found[f"{name}: threads"] = len(list(process.joinpath("task").iterdir()))
         found[f"{name}: descriptors"] = len(list(process.joinpath("fd").iterdir()))
         pages = int(process.joinpath("statm").read_text().split()[1])

@@ -3,6 +3,7 @@
 What a process denies itself is one-way: it can be taken, never given back, and is inherited.
 """
 
+import contextlib
 import ctypes
 import errno
 import itertools
@@ -13,6 +14,7 @@ import signal
 import socket
 import struct
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from rexecd.errors import ConfigError
@@ -248,6 +250,15 @@ def adopt_orphans() -> None:
 def wake_with_parent() -> None:
     """Be continued, if stopped, when our parent ends; a change of identity takes that back."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
+
+
+def children() -> set[int]:
+    """Return this process's children, those adopted included (proc_pid_children(5))."""
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # the thread has just ended
+            found.update(map(int, task.joinpath("children").read_text(encoding="ascii").split()))
+    return found
 
 
 def leave_orphans() -> None:

@@ -16,8 +16,8 @@ from typing import Final, NamedTuple, TypeVar
 
 from rexecd.audit.trail import load_chain
 from rexecd.cli import say
-from rexecd.errors import ConfigError, RexecError
-from rexecd.execution.cgroup import offered
+from rexecd.errors import ConfigError, Fault, RexecError
+from rexecd.execution.cgroup import obstacle, offered
 from rexecd.execution.identity import defaults, describe
 from rexecd.execution.probe import probe
 from rexecd.execution.workers import Workers
@@ -178,12 +178,26 @@ def _check_host(policy: Policy, settings: Settings, chosen: Defaults, report: _R
     trust where the machine has what it takes.
     """
     controllers = frozenset[str]() if settings.containment == "subreaper" else offered()
-    with contextlib.closing(Workers(None, controllers=controllers)) as workers:
-        missing = report.attempt(lambda: probe(policy, workers))
+    if settings.containment == "control-group" or (controllers and _needs_group(policy)):
+        why = obstacle()
+        if why:
+            what = f"no control groups can be had from here ({why}); the monitor's own start decides"
+            report.add_warning(None, None, what)
+    missing = report.attempt(lambda: _try(policy, controllers))
     for fault in missing or ():
         report.add_warning(None, None if fault.place is None else Place(*fault.place), fault.message)
     if policy.rules:
         report.facts.append(f"commands run as {describe(chosen.identity)} where their rule does not say")
+
+
+def _try(policy: Policy, controllers: frozenset[str]) -> tuple[Fault, ...]:
+    with contextlib.closing(Workers(None, controllers=controllers)) as workers:
+        return probe(policy, workers)
+
+
+def _needs_group(policy: Policy) -> bool:
+    """Return whether a rule has a ceiling that only a control group keeps for certain."""
+    return any(rule.resources.processes is not None for rule in policy.rules.values())
 
 
 def _size(policy: Policy, held: int) -> str:

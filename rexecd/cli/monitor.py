@@ -95,7 +95,12 @@ def opened_workers(settings: Settings) -> Iterator[Workers]:
     groups, why = find(settings.containment)
     if groups is None and settings.containment != "subreaper":
         say.note("rexecd", f"commands are ended without control groups ({why})")
-    workers = Workers(groups)
+    try:
+        workers = Workers(groups)
+    except ConfigError:
+        if groups is not None:
+            groups.close()
+        raise
     try:
         yield workers
     finally:

@@ -13,11 +13,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Final
 
 from rexecd.cli import say
-from rexecd.confine import adopt_orphans, hide_memory
+from rexecd.confine import adopt_orphans, children, hide_memory
 from rexecd.errors import ConfigError
 from rexecd.serving import Signals
 from rexecd.settings import load_settings
@@ -99,7 +98,7 @@ def serve(arguments: argparse.Namespace) -> int:
     patience = settings.stop_time + _STOP_MARGIN
     signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD])
     with contextlib.ExitStack() as stack:
-        stack.callback(_sweep, _children())
+        stack.callback(_sweep, children())
         monitor = _start(stack, patience, "monitor", *config)
         if not monitor.ready_line():
             return _failed(monitor)
@@ -128,7 +127,7 @@ def _attend(signals: Signals, gateway: Child, monitor: Child) -> int:
             return 0
         if signal.SIGHUP in numbers:
             monitor.process.send_signal(signal.SIGHUP)
-        for pid in _children() - {gateway.process.pid, monitor.process.pid}:
+        for pid in children() - {gateway.process.pid, monitor.process.pid}:
             _collect(pid)  # what a command left outside its group is ours when its parent has died
 
 
@@ -139,7 +138,7 @@ def _sweep(others: set[int]) -> None:
     user may be beyond our reach, so this is given up after a while.
     """
     deadline = time.monotonic() + _SWEEP_TIME
-    while (orphans := _children() - others) and time.monotonic() < deadline:
+    while (orphans := children() - others) and time.monotonic() < deadline:
         for pid in orphans:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -151,15 +150,6 @@ def _collect(pid: int) -> None:
     """Collect an adopted child if it has ended."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-
-
-def _children() -> set[int]:
-    """Return this process's children, those adopted included (proc_pid_children(5))."""
-    return {
-        int(pid)
-        for listed in Path("/proc/self/task").glob("*/children")
-        for pid in listed.read_text().split()
-    }
 
 
 def _start(stack: contextlib.ExitStack, patience: float, verb: str, *options: str) -> Child:

@@ -198,6 +198,17 @@ def find(wanted: str, *, places: Places = HERE) -> Found:
     raise ConfigError(f"no control groups: {why}")
 
 
+def obstacle(*, places: Places = HERE) -> str:
+    """Return why this process could have no groups, without making any; empty if it could."""
+    try:
+        _own_group(places)
+    except ConfigError as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    return ""
+
+
 def offered(*, places: Places = HERE) -> frozenset[str]:
     """Return the controllers this machine's control groups have, whoever may use them."""
     try:

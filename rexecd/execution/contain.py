@@ -28,6 +28,8 @@ class Outcome(NamedTuple):
     limit: str = ""
     #: Whether nothing it started is left.
     is_clean: bool = True
+    #: Whether its worker was killed under it, and the command with it.
+    is_lost: bool = False
 
 
 class Execution:
@@ -112,15 +114,15 @@ class Execution:
                 self._workers.give(self._worker)
             else:
                 is_clean = self._workers.end(self._worker)
-        return self._outcome(code, duration, limit, is_clean=is_clean)
+        outcome = self._outcome(code, duration, limit)
+        return outcome._replace(is_clean=is_clean, is_lost=report is None and not self.ending)
 
-    def _outcome(self, code: int, duration: float, limit: str, *, is_clean: bool) -> Outcome:
+    def _outcome(self, code: int, duration: float, limit: str) -> Outcome:
         if self._timed_out:
-            return Outcome(Ending.TIMED_OUT, code if code >= 0 else 128 - code, duration, limit, is_clean)
+            return Outcome(Ending.TIMED_OUT, code if code >= 0 else 128 - code, duration, limit)
         if code < 0:
-            limit = limit or self._ceiling_behind(-code)
-            return Outcome(Ending.SIGNALLED, -code, duration, limit, is_clean)
-        return Outcome(Ending.EXITED, code, duration, limit, is_clean)
+            return Outcome(Ending.SIGNALLED, -code, duration, limit or self._ceiling_behind(-code))
+        return Outcome(Ending.EXITED, code, duration, limit)
 
     def _limit_of_group(self) -> str:
         """Return which ceiling of its control group it ran into; it costs two files to ask."""
@@ -134,7 +136,7 @@ class Execution:
         return name if name and getattr(self._worker.profile.resources, name) is not None else ""
 
     def _kill(self) -> None:
-        if self._is_killed:
+        if self._is_killed or self._worker.is_stopped:
             self._worker.kill()
         self._is_killed = True
         self._worker.order(Order.END)

@@ -8,10 +8,10 @@ daemon's own user.
 import errno
 import os
 import stat
-from pathlib import Path
 from typing import Final
 
 from rexecd.accounts import SystemAccounts
+from rexecd.confine import effective_capabilities
 from rexecd.errors import ConfigError
 from rexecd.forms import Entries
 from rexecd.policy.identity import Accounts, resolve
@@ -34,10 +34,7 @@ _FOR_COMMANDS: Final = ("rexec", "nobody")
 
 def has_means() -> bool:
     """Return whether this process may start programs as somebody else."""
-    for line in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.startswith("CapEff:"):
-            return int(line.split()[1], 16) & _NEEDED == _NEEDED
-    return False
+    return effective_capabilities() & _NEEDED == _NEEDED
 
 
 def can_become(identity: Identity) -> bool:

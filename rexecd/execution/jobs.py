@@ -102,7 +102,7 @@ class Order(enum.IntEnum):
 class Kind(enum.IntEnum):
     """What a worker says."""
 
-    #: It is prepared; its pidfd comes along. `number` is its process id.
+    #: It is prepared; `text` says what of a best-effort sandbox is missing, a line each.
     READY = 1
     #: It cannot be prepared, and ends; `text` says why.
     UNFIT = 2
@@ -116,6 +116,8 @@ class Kind(enum.IntEnum):
     SPOILED = 6
     #: The job is here and is begun next: a worker that is gone without having said this has started nothing.
     TAKEN = 7
+    #: The launcher, of a worker it has just forked: `number` is the process id, and its pidfd comes along.
+    BORN = 8
 
 
 class Report(NamedTuple):

@@ -35,11 +35,16 @@ class Spoiled(Exception):
 class Worker:
     """One worker, from the monitor's side; `Workers` makes them."""
 
-    def __init__(self, profile: Profile, sock: socket.socket, group: Group | None) -> None:
+    def __init__(
+        self, profile: Profile, sock: socket.socket, group: Group | None, files: tuple[object, ...] = ()
+    ) -> None:
         self.profile = profile
+        #: Which files its sandbox is about.
+        self.files = files
         self.group = group
         self._socket = sock
         self._pidfd = -1
+        self._is_prepared = False
         self.pid = 0
         #: What of a best-effort sandbox this host did not give.
         self.missing: tuple[str, ...] = ()
@@ -51,16 +56,17 @@ class Worker:
 
     def wait_until_ready(self) -> None:
         """Wait until it is prepared; raise Unfit, or OSError where there is nothing to be had."""
-        if self.pid:
-            return
-        report, descriptors = self._hear(_READY_TIME)
-        if report.kind is Kind.READY and descriptors:
-            self.pid, self._pidfd = report.number, descriptors[0]
-            self.missing = tuple(report.text.splitlines())
-        elif report.kind is Kind.UNFIT:
-            raise Unfit(report.text)
-        else:
-            raise OSError(report.number, os.strerror(report.number))
+        while not (self._is_prepared and self.pid):
+            report, descriptors = self._hear(_READY_TIME)
+            if report.kind is Kind.BORN and descriptors:
+                self.pid, self._pidfd = report.number, descriptors[0]
+            elif report.kind is Kind.READY:
+                self._is_prepared = True
+                self.missing = tuple(report.text.splitlines())
+            elif report.kind is Kind.UNFIT:
+                raise Unfit(report.text)
+            else:
+                raise OSError(report.number, os.strerror(report.number))
 
     def start(self, job: Job, descriptors: list[int]) -> int:
         """Start a command and return its process id; 0 if it was quicker to stop or kill its worker.
@@ -93,6 +99,11 @@ class Worker:
             return report if report.kind is Kind.ENDED else None
         return None
 
+    @property
+    def is_stopped(self) -> bool:
+        """Return whether a signal has stopped it, so that it obeys nobody."""
+        return is_in_state(self.pid, b"T")
+
     def kill(self) -> None:
         """End the process at once, whatever it is doing; where we may not, at least hear no more of it."""
         with contextlib.suppress(OSError):
@@ -109,7 +120,7 @@ class Worker:
         self._socket.close()
         if self._pidfd < 0:
             return True
-        has_ended = _is_readable(self._pidfd, seconds)
+        has_ended = is_readable(self._pidfd, seconds)
         os.close(self._pidfd)
         self._pidfd = -1
         return has_ended
@@ -128,8 +139,8 @@ class Worker:
     def _hear(self, seconds: float) -> tuple[Report, list[int]]:
         """Return what it says and the descriptors with it; raise Spoiled if that is nothing."""
         deadline = time.monotonic() + seconds
-        while not _is_readable(self._socket.fileno(), min(seconds, _SILENCE)):
-            if time.monotonic() >= deadline or _is_stopped(self.pid):
+        while not is_readable(self._socket.fileno(), min(seconds, _SILENCE)):
+            if time.monotonic() >= deadline or is_in_state(self.pid, b"T"):
                 raise Spoiled
         try:
             packet, descriptors = receive(self._socket)
@@ -137,18 +148,22 @@ class Worker:
             raise Spoiled(str(error)) from None
         if not packet:
             raise Spoiled
-        return decode_report(packet), descriptors
+        try:
+            return decode_report(packet), descriptors
+        except ValueError:
+            raise Spoiled("it does not make sense") from None
 
 
-def _is_readable(descriptor: int, seconds: float) -> bool:
+def is_readable(descriptor: int, seconds: float) -> bool:
     """Return whether there is something to read within `seconds`."""
     poller = select.poll()
     poller.register(descriptor, select.POLLIN)
     return bool(poller.poll(seconds * 1000))
 
 
-def _is_stopped(pid: int) -> bool:
-    """Return whether a signal has stopped a process (proc_pid_stat(5))."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
-    return False
+def is_in_state(pid: int, states: bytes) -> bool:
+    """Return whether a process is in one of these states (proc_pid_stat(5)): `T` is stopped, `X` gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in states
+    except OSError:
+        return b"X" in states

@@ -24,7 +24,7 @@ _CAP_SYS_ADMIN: Final = 1 << 21
 _MS_NOSUID: Final = 0x2
 _MS_NODEV: Final = 0x4
 _MS_REC: Final = 0x4000
-_MS_PRIVATE: Final = 0x40000
+_MS_SLAVE: Final = 0x80000
 _SIOCGIFFLAGS: Final = 0x8913
 _SIOCSIFFLAGS: Final = 0x8914
 _IFF_UP: Final = 1
@@ -168,7 +168,7 @@ def _map(uid: int, gid: int) -> None:
 
 def _empty_tmp() -> None:
     """Mount something empty over both; raise OSError. What is mounted elsewhere stays as it is."""
-    confine.mount("none", "/", "none", flags=_MS_REC | _MS_PRIVATE)
+    confine.mount("none", "/", "none", flags=_MS_REC | _MS_SLAVE)
     for directory in TEMPORARY:
         confine.mount("tmpfs", directory, "tmpfs", flags=_MS_NOSUID | _MS_NODEV, options=_ROOM)
     os.chdir("/")  # whoever stands in the old /tmp still reaches it by relative names

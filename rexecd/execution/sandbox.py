@@ -38,6 +38,24 @@ _FAMILIES: Final = {
 _entered: Final[dict[Sandbox, namespaces.Entered]] = {}
 
 
+def identify(wanted: Sandbox | None) -> tuple[object, ...]:
+    """Return which files a sandbox is about: rules hold for those that were there, not for their names.
+
+    A file or directory that is put in another's place is not open to whoever is in the sandbox already.
+    """
+    if wanted is None:
+        return ()
+    return tuple(map(_identity, (*(wanted.read or ()), *(wanted.write or ()), *_LOADER)))
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def before(wanted: Sandbox) -> list[str]:
     """Do what needs privileges, if they are there; return what of it is missing, in words."""
     if not namespaces.is_privileged(wanted):

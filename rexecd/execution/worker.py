@@ -10,6 +10,7 @@ Rule 4: another command of the same user could change its limits; it looks befor
 """
 
 import contextlib
+import errno
 import os
 import platform
 import resource
@@ -18,6 +19,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from rexecd.confine import (
@@ -44,6 +46,10 @@ _LIMITS: Final = sorted({value for name, value in vars(resource).items() if name
 #: A ceiling of processor time is for commands; the worker, which has it too, ends long before.
 _SHARE_OF_CPU: Final = 0.25
 #: The kernel's number of ioprio_get(2), and its IOPRIO_WHO_PROCESS.
+_KEYCTL: Final = {"x86_64": 250, "aarch64": 219, "riscv64": 219}.get(platform.machine())
+_KEYCTL_JOIN_SESSION_KEYRING: Final = 1
+_KEYCTL_CLEAR: Final = 7
+_SESSION_KEYRING: Final = -3
 _IOPRIO_GET: Final = {"x86_64": 252, "aarch64": 31, "riscv64": 31}.get(platform.machine())
 _THIS_PROCESS: Final = 1
 
@@ -72,12 +78,9 @@ class Worker:
         except (Unfit, OSError) as error:
             self._say(Report(Kind.UNFIT, text=str(error)))
             return
-        own = os.pidfd_open(os.getpid())
-        ready = Report(Kind.READY, os.getpid(), text="\n".join(missing))
         self._as_prepared = self._settings()
         with contextlib.suppress(_Gone, ConnectionError):
-            socket.send_fds(self._socket, [ready.encode()], [own])
-            os.close(own)
+            self._say(Report(Kind.READY, text="\n".join(missing)))
             while self._serve():
                 pass
 
@@ -93,14 +96,17 @@ class Worker:
         self._children = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
         _catch_signals()
         self._wake = _wake_at_ends()
+        self._members = -1
         if self._group:
-            _join(self._group)
+            self._members = _join(self._group)
         wanted, missing = self._profile.sandbox, []
         if wanted is not None:
             missing += sandbox.before(wanted)
         if self._profile.resources.nice is not None:
             with _saying("limits: nice"):
                 os.setpriority(os.PRIO_PROCESS, 0, self._profile.resources.nice)
+        with _saying("session keyring"):  # ours came from whoever started the monitor; this one is empty
+            _keyctl(_KEYCTL_JOIN_SESSION_KEYRING, None)
         _become(self._profile.ids)
         if wanted is not None:
             missing += sandbox.after(wanted)
@@ -178,6 +184,8 @@ class Worker:
         """
         deadline = time.monotonic() + _SWEEP_TIME
         while not _has_ended(pid):  # who traces it keeps it from us, and is killed as well
+            if time.monotonic() > deadline and _is_zombie(pid):
+                return signal.SIGKILL, False  # whoever traces it is no child of ours
             self._kill_all(pid)
             self._rest(_LOOK_FOR_END)
         # Where it is our only child nobody below it lives: who lost a parent would be ours too.
@@ -191,7 +199,16 @@ class Worker:
                 _kill(child)
             self._collect_orphans(pid)
             self._rest(_LOOK_AGAIN)
-        return status, is_clean
+        return status, is_clean and self._is_alone() and _has_cleared_keyring()
+
+    def _is_alone(self) -> bool:
+        """Return whether nobody else is in our control group.
+
+        Who let itself be adopted in the PID namespace of another command is no child of ours.
+        """
+        if self._members < 0:
+            return True
+        return list(map(int, os.pread(self._members, _LISTED, 0).split())) == [os.getpid()]
 
     def _kill_all(self, pid: int) -> None:
         """Kill the command's group and every child of ours; grandchildren become that when these end."""
@@ -243,12 +260,11 @@ def _wake_at_ends() -> int:
     return read
 
 
-def _join(group: str) -> None:
-    descriptor = os.open(group, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, b"0")
-    finally:
-        os.close(descriptor)
+def _join(group: str) -> int:
+    """Enter a control group and return a descriptor of its list of processes; raise OSError."""
+    descriptor = os.open(group, os.O_RDWR | os.O_CLOEXEC)
+    os.write(descriptor, b"0")
+    return descriptor
 
 
 def _become(ids: Ids | None) -> None:
@@ -261,6 +277,31 @@ def _become(ids: Ids | None) -> None:
     drop_capabilities()
     if ids is not None and not _are_ours(ids):
         raise Unfit("the kernel did not give the identity that was asked for")
+
+
+def _keyctl(operation: int, argument: int | None) -> None:
+    """Do something with a keyring, where this kernel has such; raise OSError."""
+    try:
+        if _KEYCTL is not None:
+            system_call(_KEYCTL, operation, argument)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+
+
+def _has_cleared_keyring() -> bool:
+    """Empty the keyring that the next command will have too; return whether that was possible."""
+    try:
+        _keyctl(_KEYCTL_CLEAR, _SESSION_KEYRING)
+    except OSError:
+        return False
+    return True
+
+
+def _is_zombie(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
+    return False
 
 
 def _are_ours(ids: Ids) -> bool:

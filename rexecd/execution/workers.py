@@ -8,21 +8,20 @@ Rule 3: ending is never left to chance: what is not given back is ended.
 
 import contextlib
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Final, NamedTuple
 
-from rexecd.confine import adopt_orphans, leave_orphans
+from rexecd.confine import adopt_orphans, children, leave_orphans
 from rexecd.errors import Code, ConfigError, Refused
 from rexecd.execution.cgroup import ControlGroups, Group
 from rexecd.execution.jobs import Job, Preparation, Profile
-from rexecd.execution.link import Spoiled, Unfit, Worker
+from rexecd.execution.link import Spoiled, Unfit, Worker, is_in_state, is_readable
+from rexecd.execution.sandbox import identify
 
 #: A worker that nobody needed for so long is ended.
 _IDLE_TIME: Final = 60.0
@@ -49,7 +48,10 @@ class Workers:
     """All workers of one monitor, and the launcher they come from. Any thread may take and give."""
 
     def __init__(self, groups: ControlGroups | None, *, controllers: frozenset[str] = frozenset()) -> None:
-        """Start the launcher; `controllers` are taken on trust where there are no groups, for `check`."""
+        """Start the launcher; raise ConfigError if it cannot be.
+
+        `controllers` are taken on trust where there are no groups, for `check`.
+        """
         self._groups = groups
         #: What ends a command to the last process, and which of its ceilings bind the whole tree.
         self.containment = "subreaper" if groups is None else "control-group"
@@ -58,19 +60,13 @@ class Workers:
         self._sweeping = threading.Lock()
         self._idle: dict[Profile, list[Worker]] = {}
         self._busy: set[Worker] = set()
-        adopt_orphans()
-        self._others = _children()
+        self._others = children()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._launcher = subprocess.Popen(
-                [sys.executable, "-I", "-m", "rexecd.execution.launcher", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                cwd="/",
-                env={"LANG": "C.UTF-8"},
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
+        with contextlib.ExitStack() as on_failure, theirs:
+            on_failure.callback(ours.close)
+            self._launcher = _launch(theirs.fileno())
+            on_failure.pop_all()
+        adopt_orphans()
         self._orders = ours
         self._end_of_launcher = os.pidfd_open(self._launcher.pid)
 
@@ -131,15 +127,22 @@ class Workers:
         return True
 
     def _sweep_once(self) -> bool:
-        """Kill the strangers among our children, and collect who has ended; return whether there were any."""
+        """Kill the strangers among our children, and collect who has ended; return whether to look again.
+
+        One that has ended and cannot be collected (somebody traces it) is left for another time. Who
+        ends leaves its own children to us, so that only a round that finds nothing new is the last.
+        """
         with self._sweeping:  # or another thread's collecting would set a number free before it is killed
-            strangers = _children() - self._others - {self._launcher.pid}
-            for pid in strangers:
+            strangers = self._list_strangers()
+            living = {pid for pid in strangers if not is_in_state(pid, b"ZX")}
+            for pid in living:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
-            return bool(strangers)
+            kept = {pid for pid in strangers if not _is_collected(pid)}
+            return bool(living) or self._list_strangers() != kept
+
+    def _list_strangers(self) -> set[int]:
+        return children() - self._others - {self._launcher.pid}
 
     def retire(self) -> None:
         """End workers that have been idle for long, and the eldest of too many."""
@@ -166,7 +169,7 @@ class Workers:
         for worker in idle:
             self.end(worker)
         self._orders.close()
-        if not _is_readable(self._end_of_launcher, _END_TIME):
+        if not is_readable(self._end_of_launcher, _END_TIME):
             self._launcher.kill()  # somebody has stopped it
         self._launcher.wait()
         os.close(self._end_of_launcher)
@@ -183,6 +186,9 @@ class Workers:
             if worker is not None:
                 self._busy.add(worker)
         try:
+            if worker is not None and worker.files != identify(profile.sandbox):
+                self.end(worker)  # its sandbox is about files that have been replaced
+                worker = None
             if worker is None:
                 worker = self._prepare(profile)
                 with self._lock:
@@ -191,6 +197,7 @@ class Workers:
         except (OSError, Unfit, Spoiled) as error:
             if worker is not None:
                 self.end(worker)
+            self._continue_launcher()
             if isinstance(error, Unfit):
                 text = "the program could not be started"
                 raise Refused(Code.NOT_STARTED, text, reason=str(error)) from None
@@ -223,24 +230,31 @@ class Workers:
 
     def _prepare(self, profile: Profile) -> Worker:
         """Ask the launcher for a worker, without waiting for it; raise OSError or Unfit."""
+        files = identify(profile.sandbox)
         group, kept = self._group_for(profile)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             preparation = Preparation(kept, "" if group is None else str(group.join_path))
             try:
-                socket.send_fds(self._orders, [preparation.encode()], [theirs.fileno()])
+                socket.send_fds(self._orders, [preparation.encode()], [theirs.fileno()], socket.MSG_DONTWAIT)
             except OSError:
                 ours.close()
                 if group is not None:
                     group.remove(time.monotonic() + _END_TIME)
                 raise
-        return Worker(profile, ours, group)
+        return Worker(profile, ours, group, files)
+
+    def _continue_launcher(self) -> None:
+        """Wake the launcher, should somebody have stopped it: a command of its own user can."""
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(self._end_of_launcher, signal.SIGCONT)
 
     def _group_for(self, profile: Profile) -> tuple[Group | None, Profile]:
         """Return a new control group, and the profile without the ceilings that the group keeps."""
         resources = profile.resources
         if resources.processes is not None and "pids" not in self.controllers:
-            raise Unfit("limits: processes: needs a control group with the pids controller")
+            what = "needs a control group with the pids controller"
+            raise Unfit(f"limits: processes: {what}; see containment in rexecd.yaml(5)")
         if "memory" in self.controllers:
             profile = profile._replace(resources=resources._replace(memory=None))
         elif resources.memory is not None and resources.memory < _LEAST_MEMORY:
@@ -248,17 +262,26 @@ class Workers:
         return (None if self._groups is None else self._groups.make(resources)), profile
 
 
-def _is_readable(descriptor: int, seconds: float) -> bool:
-    """Return whether there is something to read within `seconds`."""
-    poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
-    return bool(poller.poll(seconds * 1000))
+def _launch(orders: int) -> subprocess.Popen[bytes]:
+    """Start the launcher, which takes its orders from a descriptor; raise ConfigError."""
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-m", "rexecd.execution.launcher", str(orders)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+            env={"LANG": "C.UTF-8"},
+            pass_fds=[orders],
+            start_new_session=True,
+        )
+    except OSError as error:
+        what = f"cannot be started, and so no command ({error.strerror})"
+        raise ConfigError(f"{sys.executable}: {what}: make it executable for uid {os.geteuid()}") from None
 
 
-def _children() -> set[int]:
-    """Return this process's children, those adopted included (proc_pid_children(5))."""
-    found: set[int] = set()
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):  # a thread that has ended since
-            found.update(map(int, (task / "children").read_text(encoding="ascii").split()))
-    return found
+def _is_collected(pid: int) -> bool:
+    """Collect a child if it has ended; return whether it is a child no more."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True

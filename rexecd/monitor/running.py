@@ -1,6 +1,7 @@
 """One command as the monitor sees it, from its start to its end: hand over, record, watch, end, record.
 
-Rule 1: whatever happens here the command is ended and collected, and its end is recorded.
+Rule 1: whatever happens here the command is ended and collected, and its end recorded, but for faults of
+our own.
 Rule 2: a command that may outlive its caller (`on_disconnect: finish`) never waits for a reader: when
 nobody is there any more its output goes nowhere, without passing through this process.
 """
@@ -25,7 +26,10 @@ from rexecd.wire.messages import Ending
 
 UNRECORDED: Final = "the audit trail cannot be written; try later"
 _BUSY: Final = "the server is busy; try later"
+_LOST: Final = "its worker was killed, and the command with it"
 _LEFT_OVER: Final = "something it started could not be ended"
+#: Between two looks at output that nobody reads.
+_PAUSE: Final = 0.02
 #: Moved from a pipe to nowhere at once; a pipe holds less.
 _SPLICED: Final = 1 << 20
 
@@ -140,8 +144,10 @@ class Running:
                 self._lose(execution, over, poller, has_ended=has_ended)
             if has_ended:
                 return over
-            for descriptor in ready.intersection(self._outputs):
-                self._discard(descriptor, poller)
+            if written := ready.intersection(self._outputs):
+                for descriptor in written:
+                    self._discard(descriptor, poller)
+                self._conversation.stop.wait(_PAUSE)  # nobody waits for this: let others have the processor
             execution.tick(grace=self._grace)
 
     def _hear(self, execution: Execution) -> Exception | None:
@@ -186,6 +192,9 @@ class Running:
             how["limit"] = outcome.limit
         if outcome.ending is Ending.TIMED_OUT:
             action = Action.COMMAND_TIMED_OUT
+        elif outcome.is_lost and not outcome.limit:
+            action = Action.COMMAND_KILLED
+            how["reason"] = _LOST
         elif execution.ending or (over is not None and outcome.ending is Ending.SIGNALLED):
             action = Action.COMMAND_KILLED
             how["reason"] = getattr(over, "reason", str(over))

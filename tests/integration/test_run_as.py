@@ -90,7 +90,8 @@ def daemon(
 def _make_setuid(place: Path) -> None:
     """Make a program that becomes root where it may, and something that only root may read."""
     shutil.copyfile("/bin/cat", place / "cat")
-    (place / "cat").chmod(0o4755)
+    os.chown(place / "cat", 0, STRANGER)
+    (place / "cat").chmod(0o4750)  # not for others on this machine
     (place / "secret").touch(mode=0o600)
     (place / "secret").write_text("root's")
 

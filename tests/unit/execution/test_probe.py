@@ -51,7 +51,9 @@ def test_every_rule_that_cannot_be_given_is_a_fault_with_its_place(workers: Work
         "d: {summary: x, run: /bin/true, limits: {processes: 5}}",
     )
 
-    processes = "limits: processes: needs a control group with the pids controller"
+    processes = (
+        "limits: processes: needs a control group with the pids controller; see containment in rexecd.yaml(5)"
+    )
     memory = "limits: memory: less than 64MiB needs a control group with the memory controller"
     assert (
         f"policy.yaml:3:3: a: {processes}",
