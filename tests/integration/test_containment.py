@@ -255,10 +255,13 @@ def test_a_command_that_kills_its_worker_ends_with_it_and_hurts_nobody_else(
         with begin(daemon, rule) as begun:
             status, _ = begun.end()
             left = processes_of(begun.request_id)
+            event = end_record(daemon, begun.request_id)["event"]
         after = daemon.rexec("echo")
         still = processes_of(other.request_id)
 
     assert (128 + signal.SIGKILL, []) == (status, left)
+    assert ("command-killed", "failure") == (event["action"], event["outcome"])
+    assert "its worker was killed, and the command with it" == event["reason"]
     assert "word\n" == after.stdout
     assert 2 == len(still)
 
