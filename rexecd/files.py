@@ -10,6 +10,7 @@ import fcntl
 import io
 import os
 import stat
+import time
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,10 @@ _EXECUTABLE: Final = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 #: What a secret's mode may not hold: the group may read it, nothing else.
 _EXPOSED: Final = stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
 _BLOCK: Final = 64 * 1024
+#: Seconds in which the kernel gives every change of a file the same time, at most (CONFIG_HZ is 100 or more).
+_TICK: Final = 0.01
+#: How often a file is read that changes meanwhile.
+_ATTEMPTS: Final = 20
 
 #: Links on the way to a file, as many as the kernel follows.
 _MOST_LINKS: Final = 40
@@ -60,7 +65,7 @@ def read_file(path: Path, *, secret: bool = False, most: int = limits.MAX_CONFIG
         raise _unopened(path, error, hint) from None
     try:
         judge(path, os.fstat(descriptor), secret=secret)
-        data = _read(descriptor, most + 1)
+        data = _read_whole(path, descriptor, most + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     finally:
@@ -85,6 +90,20 @@ def check_directory(path: Path) -> None:
     except OSError as error:
         raise _unopened(path, error, "make it, or see 'rexecd init'") from None
     _judge_directory(path, status)
+
+
+def check_way(path: Path) -> None:
+    """Raise ConfigError if somebody else could put another file in the place of `path`.
+
+    Every directory above it is judged as those of a program (`trust_fault`). One that is not there is
+    for whoever opens the file.
+    """
+    try:
+        fault = trust_fault(str(path.absolute().parent))
+    except OSError:
+        return
+    if fault is not None:
+        raise ConfigError(f"{path}: somebody else could replace it: {fault}")
 
 
 def list_directory(path: Path) -> list[str]:
@@ -272,6 +291,27 @@ def lock(path: Path) -> io.FileIO:
         file.close()
         raise ConfigError(f"{path}: cannot be locked: {error.strerror}") from None
     return file
+
+
+def _read_whole(path: Path, descriptor: int, most: int) -> bytes:
+    """Return at most `most` bytes of a file as it stood at one moment; raise ConfigError if it never stands.
+
+    Who writes into a file that is read makes a mixture of two, and both may be sound. What was changed
+    within the last tick of the kernel's clock cannot be told from what is changed now, and is read again.
+    """
+    for _ in range(_ATTEMPTS):
+        before = os.fstat(descriptor)
+        data = _read(descriptor, most)
+        is_fresh = 0 <= time.time_ns() - before.st_mtime_ns < _TICK * 1e9
+        if not is_fresh and _version(before) == _version(os.fstat(descriptor)):
+            return data
+        time.sleep(_TICK)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    raise ConfigError(f"{path}: changes while it is read; write a new file and rename it")
+
+
+def _version(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _read(descriptor: int, most: int) -> bytes:

@@ -13,7 +13,7 @@ from rexecd import yamltext
 from rexecd.accounts import SystemAccounts
 from rexecd.errors import ConfigError, Fault
 from rexecd.execution.identity import can_become
-from rexecd.files import RESTORE, list_directory, read_text
+from rexecd.files import RESTORE, check_way, list_directory, read_text
 from rexecd.forms import is_printable
 from rexecd.policy.load import File, load
 from rexecd.policy.model import Defaults, Policy
@@ -22,6 +22,8 @@ from rexecd.yamltext import Faults, Mapping, Node, Place, Scalar
 
 #: More files are a mistake, or an attack on the time a reload takes.
 _MOST_FILES: Final = 256
+#: How often files are read that change meanwhile.
+_ATTEMPTS: Final = 3
 _SUFFIX: Final = ".yaml"
 _NEARLY: Final = (".yml", ".yaml")
 _SECTIONS: Final = ("principals", "roles", "commands")
@@ -50,20 +52,37 @@ def load_files(path: Path, defaults: Defaults = _NO_DEFAULTS) -> Loaded:
     if str(path).startswith(_DESCRIPTORS):
         what = "a policy is read from a file, with its directory and what it includes, not from a pipe"
         raise ConfigError(f"{path}: {what}; write it to a file in a directory of its own")
+    try:
+        for _ in range(_ATTEMPTS):
+            loaded = _load_once(path, defaults)
+            if _are_still_so(loaded.files):
+                return loaded
+    except OSError as error:
+        raise ConfigError(f"{error.filename or path}: cannot be read: {error.strerror or error}") from None
+    raise ConfigError(f"{path}: its files change while they are read; try again when they are written")
+
+
+def _load_once(path: Path, defaults: Defaults) -> Loaded:
     files: list[File] = []
 
     def include(directory: str) -> Sequence[File]:
-        found = _read_directory(path.parent / directory)
+        wanted = path.parent / directory
+        if wanted.is_dir() and wanted.samefile(path.parent):
+            raise ConfigError(f"{wanted}: holds this policy itself: make a directory for the other files")
+        found = _read_directory(wanted)
         files.extend(found)
         return found
 
-    try:
-        files.append(File(str(path), read_text(path, hint=RESTORE)))
-        accounts = SystemAccounts()
-        policy = load(files[0].text, str(path), include=include, accounts=accounts, defaults=defaults)
-    except OSError as error:
-        raise ConfigError(f"{error.filename or path}: cannot be read: {error.strerror or error}") from None
+    check_way(path)
+    files.append(File(str(path), read_text(path, hint=RESTORE)))
+    accounts = SystemAccounts()
+    policy = load(files[0].text, str(path), include=include, accounts=accounts, defaults=defaults)
     return Loaded(policy, tuple(files))
+
+
+def _are_still_so(files: Sequence[File]) -> bool:
+    """Return whether each of several files says what it said: then they all did at one and the same time."""
+    return len(files) == 1 or all(read_text(Path(file.source)) == file.text for file in files)
 
 
 def check_identities(policy: Policy) -> None:
@@ -109,6 +128,7 @@ def _read_directory(directory: Path) -> Sequence[File]:
     What an editor or a package manager leaves beside them (`x.yaml~`, `x.yaml.dpkg-old`) is
     not read, nor is what begins with a dot.
     """
+    check_way(directory)
     names = [name for name in list_directory(directory) if not name.startswith(".")]
     wanted = [name for name in names if name.endswith(_SUFFIX)]
     faults = [f"{directory}: {name!r} cannot be shown; rename it" for name in names if not is_printable(name)]

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from rexecd import yamltext
 from rexecd.errors import ConfigError
-from rexecd.files import read_text
+from rexecd.files import check_way, read_text
 from rexecd.forms import Choice, Duration, Integer, Key, Own, Schema, Table, Text, quote, written
 from rexecd.limits import MAX_TEXT
 from rexecd.runas import RUN_AS, Asked, spell_run_as
@@ -229,6 +229,7 @@ def load_settings(path: Path) -> Settings:
 
     Relative paths start at the directory of the file.
     """
+    check_way(path)
     text = read_text(path, hint="run 'rexecd init', or name the file with --config")
     return parse_settings(text, path)
 

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -438,3 +439,78 @@ def test_a_directory_that_cannot_be_listed_is_a_fault(
     monkeypatch.setattr(os, "listdir", refuse)
     with pytest.raises(ConfigError, match="cannot be read: Permission denied"):
         files.list_directory(tmp_path)
+
+
+def _read_or_word(path: Path) -> bytes:
+    """Return what is read, or `changes` where nothing is."""
+    try:
+        return files.read_file(path)
+    except ConfigError as error:
+        return b"changes" if "changes while it is read" in str(error) else str(error).encode()
+
+
+def test_a_file_is_read_as_it_stood_at_one_moment(tmp_path: Path) -> None:
+    """Whoever writes into it while it is read makes no mixture: it is read again, or refused."""
+    path = tmp_path / "file"
+    versions = [letter * 300_000 for letter in (b"a", b"b")]
+    path.write_bytes(versions[0])
+    over = threading.Event()
+
+    def write() -> None:
+        descriptor = os.open(path, os.O_WRONLY)
+        while not over.is_set():
+            for version in versions:
+                for at in range(0, len(version), 10_000):
+                    os.pwrite(descriptor, version[at : at + 10_000], at)
+                over.wait(0.02)
+        os.close(descriptor)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        found = {_read_or_word(path) for _ in range(40)}
+    finally:
+        over.set()
+        thread.join()
+
+    assert found <= {*versions, b"changes"}
+
+
+def test_a_file_that_never_stands_still_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line, with what to do instead."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    read = files._read
+
+    def change(descriptor: int, most: int) -> bytes:
+        data = read(descriptor, most)
+        path.write_bytes(data + b"x")
+        return data
+
+    monkeypatch.setattr(files, "_read", change)
+    with pytest.raises(ConfigError) as caught:
+        files.read_file(path)
+
+    assert f"{path}: changes while it is read; write a new file and rename it" == str(caught.value)
+
+
+def test_a_file_from_the_future_is_read(tmp_path: Path) -> None:
+    """A clock that was set back keeps nothing from being read."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    os.utime(path, (2**33, 2**33))
+
+    assert b"x" == files.read_file(path)
+
+
+def test_who_can_rename_above_a_file_can_replace_it(tmp_path: Path) -> None:
+    """Every directory on the way counts; a sticky one lets nobody touch what is ours."""
+    path = tmp_path / "one" / "two" / "file"
+    path.parent.mkdir(parents=True)
+    files.check_way(path)
+    files.check_way(tmp_path / "missing" / "file")
+    (tmp_path / "one").chmod(0o1777)
+    files.check_way(path)
+    (tmp_path / "one").chmod(0o777)
+    with pytest.raises(ConfigError, match="somebody else could replace it"):
+        files.check_way(path)

@@ -293,8 +293,10 @@ def test_a_policy_is_not_read_from_a_pipe(path: str) -> None:
     assert fault.endswith("; write it to a file in a directory of its own")
 
 
-def test_each_file_is_read_once(main: Path, parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that what is shown is what was checked."""
+def test_several_files_are_read_again_when_all_have_been_read(
+    main: Path, parts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is shown is what was checked, and all of it stood there at one and the same time."""
     part(parts, "a.yaml", "a")
     seen: list[Path] = []
 
@@ -305,7 +307,90 @@ def test_each_file_is_read_once(main: Path, parts: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(policyfiles, "read_text", count)
     show_policy(main)
 
-    assert [main, parts / "a.yaml"] == seen
+    assert 2 * [main, parts / "a.yaml"] == seen
+
+
+def test_a_file_alone_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing it could fail to fit."""
+    path = write(tmp_path / "policy.yaml", "version: 1\ncommands: {x: {summary: x, run: /bin/x}}\n")
+    seen: list[Path] = []
+
+    def count(path: Path, *, hint: str = "") -> str:
+        seen.append(path)
+        return read_text(path, hint=hint)
+
+    monkeypatch.setattr(policyfiles, "read_text", count)
+    load_policy(path)
+
+    assert [path] == seen
+
+
+def test_files_that_change_together_are_never_mixed(
+    main: Path, parts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change between one file and the next is seen, and all of them are read again."""
+    part(parts, "a.yaml", "old")
+    changes = iter([lambda: (part(parts, "a.yaml", "new"), write(main, MAIN.format(more=", umask: '077'")))])
+
+    def change(path: Path, *, hint: str = "") -> str:
+        text = read_text(path, hint=hint)
+        if path == main:
+            next(changes, lambda: None)()
+        return text
+
+    monkeypatch.setattr(policyfiles, "read_text", change)
+    policy = load_policy(main)
+
+    assert (0o077, {"main", "new"}) == (policy.rules["main"].umask, set(policy.rules))
+
+
+def test_files_that_never_stand_still_are_no_policy(
+    main: Path, parts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again a few times, and then said."""
+    numbers = iter(range(100))
+
+    def change(path: Path, *, hint: str = "") -> str:
+        part(parts, "a.yaml", f"n{next(numbers)}")
+        return read_text(path, hint=hint)
+
+    part(parts, "a.yaml", "a")
+    monkeypatch.setattr(policyfiles, "read_text", change)
+
+    assert (f"{main}: its files change while they are read; try again when they are written",) == faults(main)
+
+
+def test_text_cannot_move_from_one_file_to_the_next(main: Path, parts: Path) -> None:
+    """The digest is that of all texts in a row: each has to end with the end of a line."""
+    path = part(parts, "a.yaml", "a")
+    write(path, path.read_text().rstrip())
+
+    assert faults(main)[0].endswith("a.yaml:2:1: the last line has no end: is the file whole? add a newline")
+
+
+def test_the_directory_of_the_policy_cannot_be_included(main: Path) -> None:
+    """It would be read as a part of itself."""
+    write(main, MAIN.format(more="").replace("policy.d", "."))
+
+    assert "holds this policy itself" in faults(main)[0]
+
+
+@pytest.mark.parametrize("wide", ["", "policy.d/.."])
+def test_a_directory_in_which_others_can_rename_is_refused(main: Path, wide: str) -> None:
+    """They could put an older policy in the place of this one (ATTACKS CFG-07)."""
+    (main.parent / wide).chmod(0o777)
+
+    assert "somebody else could replace it" in faults(main)[0]
+
+
+def test_the_directories_above_an_included_one_are_judged(main: Path, parts: Path) -> None:
+    """By their own way, which may be another one."""
+    elsewhere = main.parent / "wide" / "policy.d"
+    elsewhere.mkdir(parents=True)
+    elsewhere.parent.chmod(0o777)
+    write(main, MAIN.format(more="").replace("policy.d", str(elsewhere)))
+
+    assert "somebody else could replace it" in faults(main)[0]
 
 
 def test_an_identity_that_cannot_be_taken_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
