@@ -96,7 +96,7 @@ _RESOLVER: Final = yaml.SafeLoader("")
 #: Not on every machine.
 _QUICK: Final[Any] = getattr(yaml, "CSafeLoader", None)  # PyYAML is untyped
 #: No tabs, no line ends but one, no mark of byte order, nothing PyYAML calls a control character.
-_AGREED: Final = re.compile("[\n -~\u00a1-\u1fff\u3000-\ud7ff\U00010000-\U0010ffff]*")
+_AGREED: Final = re.compile("[\n -~\u00a1-\u2027\u202f-\ud7ff\U00010000-\U0010ffff]*")
 
 #: A comment stuck to the head of a block: one takes it, the other does not.
 _DISPUTED: Final = re.compile("[|>][-+0-9]*#")

@@ -106,6 +106,9 @@ _MILLISECONDS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86
 _BYTES: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 #: No program, file name or message can carry these.
 _UNUSABLE: Final = re.compile("[\0\ud800-\udfff]")
+#: Line ends to YAML 1.1 and to no editor, and what turns the order of what is shown ("Trojan Source"):
+#: a rule could hide behind them in a comment, and lines would be counted differently.
+_DECEPTIVE: Final = re.compile("[\x85\u2028\u2029\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
 _END: Final = re.compile(r"\.\.\.(?:[ \t]+#.*|\s*)")
 _CUT: Final = "the file begins with '---' and has no '...' at its end: it may have been cut short"
 
@@ -148,6 +151,13 @@ def parse(text: str, source: str, faults: Faults) -> Node:
     if len(text.encode(errors="surrogatepass")) > MAX_CONFIG:
         faults.add(start, f"larger than {MAX_CONFIG} bytes")
         return Broken(start)
+    deceptive = _DECEPTIVE.search(text)
+    if deceptive is not None:
+        at = deceptive.start()
+        place = Place(source, text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at))
+        faults.add(place, f"{deceptive[0]!r} lets people read another text than programs do; remove it")
+        return Broken(place)
+    text = text.replace("\r\n", "\n")
     if yamlevents.is_quick(text):
         found = Faults()
         with contextlib.suppress(Unreadable):

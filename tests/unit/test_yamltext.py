@@ -334,6 +334,37 @@ def _both_ways(text: str) -> None:
     assert (other, slow.in_order()) == (node, quick.in_order())
 
 
+@pytest.mark.parametrize(
+    "character", ["\r", "\x85", "\u2028", "\u2029", "\u202a", "\u202e", "\u2066", "\u2069"]
+)
+@pytest.mark.parametrize("rest", ["# seen as a comment", "'in quotes", "|\n  block"])
+def test_what_hides_text_from_people_is_refused(character: str, rest: str) -> None:
+    """YAML 1.1 ends lines where no editor does, and a terminal turns what stands behind the others."""
+    faults = Faults()
+    node = yamltext.parse(f"a: b\nc: {rest}{character}d: e\n", "f.yaml", faults)
+    line = 2 + rest.count("\n")
+    column = len(f"c: {rest}".rpartition("\n")[2]) + 1
+
+    assert isinstance(node, Broken)
+    with pytest.raises(ConfigError) as caught:
+        faults.check()
+    assert f"f.yaml:{line}:{column}: {character!r} lets people read" in str(caught.value)
+
+
+def test_lines_may_end_as_on_windows() -> None:
+    """It is the same text, at the same places, and as quick to read."""
+    text = "a: 'b\n  c'\nd:\n  - e\nf: |\n  g\n  h\n"
+
+    assert _parse(text) == _parse(text.replace("\n", "\r\n"))
+
+
+@pytest.mark.parametrize("character", ["\u2013", "\u2026", "€", "→", "“", "\u2027", "\u2030", "\u200d"])
+def test_ordinary_characters_are_read_quickly(character: str) -> None:
+    """One dash in a comment must not make a large policy slow."""
+    assert yamlevents.is_quick(f"a: b  # {character}\n")
+    _both_ways(f"a: 'x{character}'  # {character}\nb: {{c{character}: [d{character}]}}\n")
+
+
 POLICIES = sorted((Path(__file__).parents[1] / "data/policies").glob("*.yaml"))
 
 
