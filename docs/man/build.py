@@ -156,7 +156,8 @@ What is not written here is not allowed. A **principal** is somebody with a toke
 allow, less what any of them denies; a **command** is a program with its arguments and the **parameters** a
 caller may fill in. The order of things means nothing, and a name that grants or limits nothing is an error.
 
-The files are owned by root or the daemon's user, and nobody else may write to them. `rexecd check` says every fault
+The files are owned by root or the daemon's user, and nobody else may write to them or to a directory above them. Put a new
+file in place by renaming it, as editors do: one that changes while it is read is refused. `rexecd check` says every fault
 at once with file, line and column, warns of what is legal and unwise, and runs the examples. `rexecd policy explain`
 shows each step of a decision, `rexecd config schema` prints this page as JSON Schema for editors, `rexecd config show policy`
 prints all files as one, and `rexecd reload` puts a changed policy in force; a faulty one leaves the old one there.
@@ -224,7 +225,7 @@ what its user may reach is all that a gap in the sandbox can cost.
 A path is resolved, links and `..` included, when it is decided, and the program is given the result. Whoever may write to a
 directory on the way can put a link there before the program opens it. Name only roots that others cannot write to, or say
 `pass: descriptor`: then the file is opened for the program without following any link, and with `run_as` only if that user
-could read it.
+could read it. A caller who names no such file is refused (126), without a word about what is there.
 
 ### Secrets
 

@@ -43,8 +43,9 @@ from rexecd.wire.messages import Offer, SignalName
 from rexecd.yamltext import shown, spell_duration, spell_size, suggest
 
 _FINDING: Final = 1
+_TROUBLE: Final = 2
 _LOOPBACK: Final = "127.0.0.1"
-#: What is true with the settings and without them: those may name nobody, or were not asked.
+#: True with the settings and without them.
 _OWN_USER: Final = "run_as of rexecd.yaml, or else the daemon's own user"
 #: Where a rule without the key starts, and what its files do not get.
 _DIRECTORY: Final = "/"
@@ -90,8 +91,16 @@ def list_power(arguments: argparse.Namespace) -> int:
 
 
 def diff(arguments: argparse.Namespace) -> int:
-    """Say who gains and who loses what between two policy files; 1 if anything differs."""
-    found = differences.diff(load_policy(arguments.old), load_policy(arguments.new))
+    """Say who gains and who loses what between two policy files; 1 if anything differs.
+
+    2 if one cannot be read, as diff(1): who asks in a script has to tell that from a difference.
+    """
+    try:
+        found = differences.diff(load_policy(arguments.old), load_policy(arguments.new))
+    except ConfigError as error:
+        for fault in error.faults:
+            say.error("rexecd", fault)
+        return _TROUBLE
     if arguments.json:
         principals = [_difference_object(difference) for difference in found]
         say.out(json.dumps({"differs": bool(found), "principals": principals}, indent=2))
@@ -151,9 +160,6 @@ def _kept_object(kept: Rule | Invocation) -> dict[str, object]:
 
 def _networks(networks: tuple[Network, ...]) -> str:
     return ", ".join(map(str, networks)) or "anywhere"
-
-
-# explain
 
 
 def _rule_of(policy: Policy, line: str) -> Rule | str:
@@ -273,9 +279,6 @@ def _identity_object(identity: Identity | None) -> dict[str, object] | None:
     return None if identity is None else {**identity._asdict(), "groups": list(identity.groups)}
 
 
-# list
-
-
 def _power_text(
     policy: Policy, principal: Principal, rules: Sequence[Rule], address: str | None
 ) -> Iterator[str]:
@@ -356,9 +359,6 @@ def _rule_object(rule: Rule) -> dict[str, object]:
         "justification": rule.justification.value,
         "hidden": rule.hidden,
     }
-
-
-# diff
 
 
 def _difference_text(difference: differences.Difference) -> Iterator[str]:

@@ -11,14 +11,15 @@ from rexecd import __version__
 from rexecd.audit.events import Action
 from rexecd.audit.trail import Recorder, Trail
 from rexecd.clock import Clock
-from rexecd.errors import Code, ConfigError, Refused
+from rexecd.errors import ConfigError
 from rexecd.execution.identity import defaults, describe
 from rexecd.execution.probe import probe
 from rexecd.execution.workers import Workers
 from rexecd.identity.store import Store
 from rexecd.identity.tokens import TokenRecord, authenticate
 from rexecd.monitor.admission import Admission
-from rexecd.policy.decide import is_from
+from rexecd.policy.decide import enter
+from rexecd.policy.load import check_whole
 from rexecd.policy.model import Policy
 from rexecd.policyfiles import check_identities, load_policy
 from rexecd.serving import Stop
@@ -98,11 +99,7 @@ class Service:
     def authenticate(self, presented: bytes, address: str) -> TokenRecord:
         """Return whose token this is; raise Refused, alike for every kind of wrong."""
         record = authenticate(presented, self._tokens)
-        principal = self._policy.principals.get(record.principal)
-        if principal is None:
-            raise _no_entry(f"the policy has no principal {record.principal!r}")
-        if not is_from(address, principal.sources):
-            raise _no_entry(f"{record.principal!r} may not come from this address")
+        enter(self._policy, record.principal, address)
         return record
 
     def is_valid(self, token_id: str) -> bool:
@@ -121,7 +118,8 @@ class Service:
                 policy = self._load_again()
             except ConfigError as error:
                 with self._changing:
-                    self._policy_error = error.faults[0]
+                    more = len(error.faults) - 1
+                    self._policy_error = f"{error.faults[0]}{f' (and {more} more)' if more else ''}"
                     self.recorder.record(
                         Action.POLICY_REJECTED, reason=error.faults[0], count=len(error.faults)
                     )
@@ -136,6 +134,7 @@ class Service:
     def _load_again(self) -> Policy:
         try:
             policy = load_feasible(self.settings)
+            check_whole(policy, self._policy)
             if self._workers is not None:
                 probe(policy, self._workers)
             return policy
@@ -204,7 +203,3 @@ class Service:
         """Release store and trail; the last step of the trail's key is persisted."""
         self._store.close()
         self.trail.close()
-
-
-def _no_entry(reason: str) -> Refused:
-    return Refused(Code.AUTHENTICATION_FAILED, "authentication failed", reason=reason)

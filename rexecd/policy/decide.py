@@ -150,6 +150,22 @@ def is_from(address: str, sources: tuple[Network, ...]) -> bool:
     return not sources or is_within(address, sources)
 
 
+def enter(policy: Policy, name: str, address: str) -> None:
+    """Raise Refused unless somebody with a good token may have a session from there.
+
+    The caller hears the same for every kind of wrong.
+    """
+    principal = policy.principals.get(name)
+    if principal is None:
+        raise _no_entry(f"the policy has no principal {name!r}")
+    if not is_from(address, principal.sources):
+        raise _no_entry(f"{name!r} may not come from this address, {_only(principal.sources)}")
+
+
+def _no_entry(reason: str) -> Refused:
+    return Refused(Code.AUTHENTICATION_FAILED, "authentication failed", reason=reason)
+
+
 def _permitted(policy: Policy, request: Request, name: str, trace: Trace) -> Rule:
     """Return the rule of that name if the principal may use it from there; raise Refused."""
     trace.begin("principal")
@@ -244,7 +260,7 @@ def _passed(rule: Rule, filled: Filled, values: Values) -> tuple[PassedText | Pa
         if rule.parameters[name].is_secret:
             passed.append(PassedText(index, values[name][0].encode()))
         else:
-            passed.append(PassedFile(index, values[name][0]))
+            passed.append(PassedFile(index, values[name][0], name))
     passed += [
         PassedText(None, values[name][0].encode())
         for name, parameter in rule.parameters.items()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from rexecd.errors import Refused
-from rexecd.policy.decide import Request, decide
+from rexecd.policy.decide import Request, decide, enter
 from rexecd.policy.kinds import Resolve
 from rexecd.policy.model import Invocation, Policy
 
@@ -41,9 +41,11 @@ class _Listener:
 
 
 def explain(policy: Policy, request: Request, *, resolve: Resolve) -> Explanation:
-    """Return what `decide` makes of a request, and how; nothing is raised for a refusal."""
+    """Return what `enter` and `decide` make of a request, and how; nothing is raised for a refusal."""
     listener = _Listener()
     try:
+        listener.begin("session")
+        enter(policy, request.principal, request.address)
         outcome: Invocation | Refused = decide(policy, request, resolve=resolve, trace=listener)
     except Refused as refused:
         listener.checks.append(Check(listener.current, passed=False, found=refused.reason))

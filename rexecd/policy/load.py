@@ -65,7 +65,24 @@ def load(
         # Only where a fault was found; kept so that nothing else can follow.
         raise RuntimeError("a policy without faults was not read whole")
     digest = hashlib.sha256("".join(file.text for file in files).encode(errors="replace")).hexdigest()
-    return Policy(policy.principals, policy.rules, policy.roles, digest, guard(policy.rules.values()))
+    texts = MappingProxyType({file.source: file.text for file in files})
+    return Policy(policy.principals, policy.rules, policy.roles, digest, guard(policy.rules.values()), texts)
+
+
+def check_whole(new: Policy, old: Policy) -> None:
+    """Raise ConfigError if a file of `new` is the beginning of what it was in `old`.
+
+    A file that says where it ends cannot be that without having said so; of any other one nobody knows.
+    """
+    cut = [
+        f"{source}: ends where the one in force goes on: it may have been cut short; begin it with '---' and "
+        "end it with '...', and it can be told"
+        for source, text in new.texts.items()
+        if len(text) < len(old.texts.get(source, "")) and old.texts[source].startswith(text)
+        if not yamltext.is_closed(text)
+    ]
+    if cut:
+        raise ConfigError(*cut)
 
 
 class Merged(NamedTuple):
@@ -92,6 +109,9 @@ def read(main: File, include: Include, faults: Faults) -> tuple[Merged | None, l
             is_whole = False
             for fault in error.faults:
                 faults.add(top.place("include"), fault)
+    if len(files) > 1:
+        for file in files:
+            _check_last_line(file, faults)
     found = [(top, is_whole), *(_read_file(file, PART, faults) for file in files[1:])]
     parts = [part for part, _ in found if part is not None]
     return _merge(parts, faults, is_whole=all(whole for _, whole in found)), files
@@ -106,6 +126,13 @@ def _read_file(file: File, table: Table, faults: Faults) -> tuple[Entries | None
     if entries is None:
         return None, False
     return entries, is_whole and not any(map(entries.is_faulty, entries.node.entries))
+
+
+def _check_last_line(file: File, faults: Faults) -> None:
+    """Demand an end of line: else text could move from one file to the next, and the digest be the same."""
+    if not file.text.endswith("\n"):
+        place = Place(file.source, file.text.count("\n") + 1, 1)
+        faults.add(place, "the last line has no end: is the file whole? add a newline")
 
 
 def _merge(parts: Sequence[Entries], faults: Faults, *, is_whole: bool) -> Merged:

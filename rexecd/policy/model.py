@@ -176,6 +176,8 @@ class Policy:
     digest: str
     #: None: no rule takes a secret, so that lines can be recorded as they are.
     guarded: Guarded | None = None
+    #: The text of each file, by its name in messages.
+    texts: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
 class Defaults(NamedTuple):
@@ -210,6 +212,8 @@ class PassedFile(NamedTuple):
 
     argument: int
     path: str
+    #: Whose value it is.
+    parameter: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -289,7 +289,8 @@ POLICY: Final = Table(
         "include": Key(
             Text("a directory"),
             "A directory, as seen from this file, whose `*.yaml` files are read as well, in the order of "
-            "their names. All files are one policy: a name stands in one of them.",
+            "their names. All files are one policy: a name stands in one of them. Each begins with "
+            "`version: 1`, and includes nothing itself.",
         ),
         **_SECTIONS,
     },

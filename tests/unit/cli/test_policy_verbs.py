@@ -16,7 +16,7 @@ from rexecd.cli import policy as policy_verbs
 from rexecd.cli.init import lay_out
 from rexecd.cli.rexecd import main
 from rexecd.errors import Refused
-from rexecd.policy.decide import Request, decide
+from rexecd.policy.decide import Request, decide, enter
 from rexecd.policy.model import Defaults, Identity
 from rexecd.policyfiles import load_policy
 from rexecd.wire.messages import Offer
@@ -214,13 +214,14 @@ def test_a_request_comes_from_loopback_unless_it_is_said(capsys: pytest.CaptureF
     elsewhere = capsys.readouterr().out
 
     assert "127.0.0.1 is in 10.0.0.0/8, 127.0.0.1/32" in loopback
-    assert "principal's address  NO  the principal may not come from this address" in elsewhere
+    assert "session  NO  'ci' may not come from this address, only from 10.0.0.0/8, 127.0.0.1/32" in elsewhere
+    assert "authentication-failed: authentication failed" in elsewhere
 
 
 def test_an_unknown_principal_is_refused_as_the_monitor_does(capsys: pytest.CaptureFixture[str]) -> None:
-    """At that check."""
+    """There is no session to ask in."""
     assert 1 == explain("--", "feed", principal="mallory")
-    assert "principal  NO  the policy has no such principal" in capsys.readouterr().out
+    assert "session  NO  the policy has no principal 'mallory'" in capsys.readouterr().out
 
 
 SECRETS = [
@@ -261,10 +262,12 @@ def test_what_is_passed_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def outcome_of(line: str, principal: str, address: str) -> tuple[str, ...]:
-    """Return what the monitor's decision on a line is."""
+    """Return what the monitor answers to a token, and then to a line."""
     request = Request(principal, "c", "c-1", address, line, Offer.OPTIONAL)
     try:
-        made = decide(load_policy(Path("policy.yaml")), request, resolve=os.path.realpath)
+        policy = load_policy(Path("policy.yaml"))
+        enter(policy, principal, address)
+        made = decide(policy, request, resolve=os.path.realpath)
     except Refused as refused:
         return "refuse", refused.text
     return ("allow", *made.argv)
@@ -338,11 +341,11 @@ def test_a_verb_used_wrongly_is_a_usage_error(
 def test_a_file_that_cannot_be_used_is_one_line(
     capsys: pytest.CaptureFixture[str], verb: list[str], text: str | None, said: str
 ) -> None:
-    """Missing, no YAML, or with a directory that is not there."""
+    """Missing, no YAML, or with a directory that is not there; for `diff` it is no difference."""
     if text is not None:
         keep("bad.yaml", text)
 
-    assert 1 == main(["policy", *verb])
+    assert (2 if verb[0] == "diff" else 1) == main(["policy", *verb])
     output = capsys.readouterr()
     assert ("", 1) == (output.out, output.err.count("\n"))
     assert output.err.startswith(f"rexecd: error: {said}")

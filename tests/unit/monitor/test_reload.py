@@ -76,3 +76,62 @@ def test_tokens_can_be_revoked_while_a_policy_is_read(
     assert is_reading
     assert minted.token_id == revoked.token_id
     assert not service.is_valid(minted.token_id)
+
+
+UNMARKED = """version: 1
+principals: {ann: {roles: [all]}}
+roles: {all: {allow: ["*"]}}
+commands:
+  x:
+    summary: x
+    run: /bin/true
+    from: [10.0.0.0/8]
+    justification: required
+"""
+
+
+def test_what_looks_cut_short_is_not_put_in_force(service: Service) -> None:
+    """A file without marks is all there, or has been changed; its beginning alone would allow more."""
+    path = service.settings.policy
+    path.write_text(UNMARKED)
+    service.reload()
+    before = service.policy
+    refused = []
+    lines = UNMARKED.splitlines(keepends=True)
+    for count in range(1, len(lines)):
+        path.write_text("".join(lines[:count]))
+        with pytest.raises(ConfigError) as caught:
+            service.reload()
+        refused.append(str(caught.value))
+
+    assert before is service.policy
+    assert ["ends where the one in force goes on"] * 2 == [
+        "ends where the one in force goes on" if "ends where the one in force goes on" in text else text
+        for text in refused[-2:]
+    ]
+    assert "may have been cut short" in str(service.status()["policy_error"])
+
+    path.write_text(f"---\n{''.join(lines[:-1])}...\n")
+
+    assert service.reload() is service.policy
+    assert before is not service.policy
+
+
+def test_what_was_changed_otherwise_is_put_in_force(service: Service) -> None:
+    """Only the beginning of what was there says nothing of what was meant."""
+    path = service.settings.policy
+    path.write_text(UNMARKED)
+    service.reload()
+    path.write_text(UNMARKED.replace("    from: [10.0.0.0/8]\n", ""))
+
+    assert () == service.reload().rules["x"].sources
+
+
+def test_the_status_says_how_many_faults_there_are(service: Service) -> None:
+    """The first one, and that there are more."""
+    service.settings.policy.write_text("version: 1\ncommands: {x: {summary: x, run: bin, umsk: '1'}}\n")
+    with pytest.raises(ConfigError) as caught:
+        service.reload()
+
+    assert 2 == len(caught.value.faults)
+    assert f"{caught.value.faults[0]} (and 1 more)" == service.status()["policy_error"]

@@ -44,9 +44,8 @@ def test_an_allowed_request_is_explained_check_by_check() -> None:
 
 
 STOPS = {
-    "line": asked("'"),
-    "principal": asked("x", principal="eve"),
-    "principal's address": asked("x", principal="ann@example.org", address="192.0.2.1"),
+    "session": asked("'", principal="ann@example.org", address="192.0.2.1"),
+    "line": asked("'", principal="bob"),
     "command": asked("service.stop", principal="bob"),
     "command's address": asked("every", principal="bob", address="10.2.0.1"),
     "justification": asked("every", principal="bob", address="10.1.0.1"),
@@ -93,9 +92,12 @@ def test_what_is_left_out_or_secret_is_explained_without_a_value() -> None:
     assert "not required" == found["justification"]
 
 
-def test_a_stranger_is_refused_in_the_callers_words_and_ours() -> None:
+def test_a_stranger_gets_no_session_to_ask_in() -> None:
     """The explanation holds the reason, the outcome both."""
     outcome = explain(POLICY, asked("every", principal="eve"), resolve=resolve).outcome
 
     assert isinstance(outcome, Refused)
-    assert (Code.NOT_PERMITTED, "the policy has no such principal") == (outcome.code, outcome.reason)
+    assert (Code.AUTHENTICATION_FAILED, "the policy has no principal 'eve'") == (
+        outcome.code,
+        outcome.reason,
+    )

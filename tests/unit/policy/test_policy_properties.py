@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rexecd.errors import Refused
-from rexecd.policy.decide import Request, decide
+from rexecd.policy.decide import Request, decide, enter
 from rexecd.policy.explain import explain
 from rexecd.policy.listing import entries, usage
 from rexecd.policy.masking import recordable
@@ -27,8 +27,9 @@ WORDS = st.sampled_from(
 
 
 def outcome(policy: Policy, request: Request) -> object:
-    """Return what comes of a request, in a form that can be compared: places are left out."""
+    """Return what comes of a request in a new session, but for places, which differ."""
     try:
+        enter(policy, request.principal, request.address)
         made = decide(policy, request, resolve=resolve)
     except Refused as refused:
         return refused.code, refused.text, refused.reason
