@@ -35,8 +35,11 @@ MAX_NAME: Final = 64
 #: Longest text for people in a message: refusals, summaries, the banner.
 MAX_TEXT: Final = 4 * 1024
 
-#: Most parameters described in one entry of a listing.
+#: Most parameters of a command.
 MAX_PARAMETERS: Final = 64
+
+#: Most lines of one entry of a listing: a parameter each, the input, the reason.
+MAX_ENTRY_LINES: Final = MAX_PARAMETERS + 2
 
 #: Longest JSON Schema in one entry of a listing: the largest entry still fits a packet.
 MAX_SCHEMA: Final = 16 * 1024

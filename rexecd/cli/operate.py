@@ -24,6 +24,8 @@ from rexecd.settings import Settings, load_settings
 from rexecd.yamltext import spell_duration
 
 _ANSWER_TIME: Final = 10.0
+#: A large policy with many profiles to try takes its time.
+_RELOAD_TIME: Final = 120.0
 
 
 def token_create(arguments: argparse.Namespace) -> int:
@@ -78,8 +80,9 @@ def token_list(arguments: argparse.Namespace) -> int:
 
 def reload(arguments: argparse.Namespace) -> int:
     """Put a changed policy in force; a faulty one leaves the old one, and its faults are shown."""
+    settings = load_settings(arguments.config)
     try:
-        answer = _ask(load_settings(arguments.config), seam.Reload())
+        answer = _ask(settings, seam.Reload(), seconds=_RELOAD_TIME)
     except ConfigError as error:
         raise ConfigError(*error.faults, "the old policy stays in force") from None
     size = say.count(answer["rules"], "command")
@@ -111,16 +114,18 @@ def _flat(answer: dict[str, Any]) -> list[tuple[str, object]]:
     return list(facts.items())
 
 
-def _ask(settings: Settings, question: seam.Message) -> dict[str, Any]:
+def _ask(settings: Settings, question: seam.Message, *, seconds: float | None = None) -> dict[str, Any]:
     """Ask the running monitor; raise Unavailable if none runs, ConfigError for a no."""
+    seconds = _ANSWER_TIME if seconds is None else seconds
     try:
         channel = connect(settings.admin_socket, seam.ADMIN, timeout=_ANSWER_TIME)
     except Unavailable as error:
         raise Unavailable(f"rexecd does not run here ({error}): start it, or check --config") from None
     try:
         channel.send(question)
-        if not select.select([channel], [], [], _ANSWER_TIME)[0]:
-            raise Unavailable(f"the monitor does not answer in {spell_duration(_ANSWER_TIME)}")
+        if not select.select([channel], [], [], seconds)[0]:
+            what = f"the monitor does not answer in {spell_duration(seconds)}"
+            raise Unavailable(f"{what}; it may still do what was asked: see 'rexecd status'")
         answer = channel.receive()
     finally:
         channel.close()

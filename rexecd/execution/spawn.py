@@ -76,15 +76,21 @@ class _Ends(NamedTuple):
             os.close(write)
         return read
 
-    def file(self, path: str, identity: Identity | None) -> int:
-        """Return the regular file at `path`, opened for reading; raise OSError or Refused.
+    def file(self, wanted: PassedFile, identity: Identity | None) -> int:
+        """Return a regular file, opened for reading; raise Refused, or OSError where there is nothing left.
 
-        What we may read and `identity` may not is not lent to it.
+        What we may read and `identity` may not is not lent to it. The caller, who named the file, hears
+        the same whatever is wrong with it.
         """
-        descriptor = open_readable(path, identity)
+        try:
+            descriptor = open_readable(wanted.path, identity)
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                raise
+            raise _no_file(wanted, os.strerror(error.errno or 0)) from None
         self.near.callback(os.close, descriptor)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Refused(Code.NOT_STARTED, _NOT_STARTED, reason=f"{path}: not a regular file")
+            raise _no_file(wanted, "not a regular file")
         os.set_blocking(descriptor, True)
         return descriptor
 
@@ -97,8 +103,8 @@ def spawn(invocation: Invocation, workers: Workers) -> tuple[Execution, Streams]
     """Start the program and return it with the far ends of its pipes.
 
     Raise Refused: NOT_STARTED if the program cannot be started, or somebody else could have
-    changed it, BUSY if the machine is out of processes, memory or descriptors. The caller is told
-    no more; `reason` has the detail.
+    changed it, BAD_ARGUMENT for a file that cannot be passed to it, BUSY if the machine is out of
+    processes, memory or descriptors. The caller is told no more; `reason` has the detail.
     """
     profile = profile_of(invocation)
     with contextlib.ExitStack() as near, contextlib.ExitStack() as far:
@@ -164,7 +170,7 @@ def _pass(invocation: Invocation, ends: _Ends) -> tuple[list[str], list[int]]:
         if passed.argument is None:
             continue  # it is the stdin
         if isinstance(passed, PassedFile):
-            descriptor = ends.file(passed.path, invocation.identity)
+            descriptor = ends.file(passed, invocation.identity)
         else:
             descriptor = ends.filled(passed.data)
         argv[passed.argument] += str(_FIRST_PASSED + len(descriptors))
@@ -172,6 +178,11 @@ def _pass(invocation: Invocation, ends: _Ends) -> tuple[list[str], list[int]]:
     if any("\0" in text for text in (*argv, *invocation.environment.values())):
         raise ValueError("embedded null byte")
     return argv, descriptors
+
+
+def _no_file(wanted: PassedFile, why: str) -> Refused:
+    text = f"parameter {wanted.parameter!r}: no file for this command"
+    return Refused(Code.BAD_ARGUMENT, text, reason=f"parameter {wanted.parameter!r}: {wanted.path}: {why}")
 
 
 def _refusal(error: OSError | ValueError, invocation: Invocation) -> Refused:

@@ -7,7 +7,7 @@ import json
 import shlex
 from typing import Final
 
-from rexecd.limits import MAX_PARAMETERS, MAX_SCHEMA, MAX_TEXT
+from rexecd.limits import MAX_SCHEMA, MAX_TEXT
 from rexecd.policy.decide import admits
 from rexecd.policy.kinds import Integer, Number
 from rexecd.policy.model import Justification, Policy, Rule, Stdin
@@ -44,7 +44,7 @@ def _entry(rule: Rule) -> Entry:
         usage=cut(usage(rule), MAX_TEXT),
         summary=cut(rule.summary, MAX_TEXT),
         description=cut(rule.description, MAX_TEXT),
-        parameters=tuple(cut(line, _LINE) for line in lines[:MAX_PARAMETERS]),
+        parameters=tuple(cut(line, _LINE) for line in lines),
         schema=_fitting(json.dumps(schema(rule), separators=(",", ":"))),
     )
 

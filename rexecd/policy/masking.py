@@ -50,13 +50,14 @@ def recordable(policy: Policy, line: str, *, allowed: bool) -> str:
     except Refused:  # too long, an open quote: nobody can say what is in it
         return _WITHHELD
     rule = policy.rules.get(words[0])
+    # Looked for in every line, or the time of an answer would tell a forbidden command from an unknown one.
+    names_secret = not allowed and _names_secret(guarded, words[1:], rule)
     if rule is None:
         return _without_arguments(words) if _is_harmless_name(guarded, words[0]) else _WITHHELD
     if rule.has_secret:
         kept = _masked(rule, words[1:]) if allowed else None
         return _without_arguments(words) if kept is None else shlex.join([words[0], *kept])
-    is_harmless = allowed or not _names_secret(guarded, words[1:], rule)
-    return line if is_harmless else _without_arguments(words)
+    return _without_arguments(words) if names_secret else line
 
 
 def _is_harmless_name(guarded: Guarded, word: str) -> bool:
@@ -69,14 +70,15 @@ def _without_arguments(words: list[str]) -> str:
     return shlex.join([words[0], _WITHHELD] if len(words) > 1 else words)
 
 
-def _names_secret(guarded: Guarded, words: Iterable[str], rule: Rule) -> bool:
+def _names_secret(guarded: Guarded, words: Iterable[str], rule: Rule | None) -> bool:
     """Return whether a word looks like the name of a secret the rule does not know, or of its command."""
+    own = () if rule is None else rule.parameters
     for word in words:
         found = _NAME.findall(word.casefold())
         if not guarded.commands.isdisjoint(found):
             return True
         # `--password=x`, `-pass x`, `password:x`, also as one word with the value behind it.
-        first = found[0] if found and found[0] not in rule.parameters else ""
+        first = found[0] if found and found[0] not in own else ""
         if first[:_KNOWN_BY] in guarded.parameters:
             return True
     return False

@@ -71,7 +71,9 @@ def holes(pieces: Element) -> list[Hole]:
 
 def _shown(pieces: Element) -> str:
     """Return one element as a line would hold it: quoted where a blank would split it."""
-    text = "".join(map(str, pieces))
+    text = "".join(
+        str(piece) if isinstance(piece, Hole) else _HOLE.sub(r"{\g<0>}", piece) for piece in pieces
+    )
     return shlex.quote(text) if not text or _SPLITS.search(text) else text
 
 

@@ -13,10 +13,10 @@ from rexecd.codec import FLAG, U8, U32, U64, Blob, Catalogue, Choice, Data, Row,
 from rexecd.errors import Code
 from rexecd.limits import (
     MAX_DATA,
+    MAX_ENTRY_LINES,
     MAX_JUSTIFICATION,
     MAX_LINE,
     MAX_NAME,
-    MAX_PARAMETERS,
     MAX_SCHEMA,
     MAX_TEXT,
     MAX_TOKEN,
@@ -221,7 +221,7 @@ FROM_SERVER: Final = (
     Row(132, Output, (Data(MAX_DATA),)),
     Row(133, ErrorOutput, (Data(MAX_DATA),)),
     Row(134, Exit, (Choice(Ending), U8, FLAG, U64)),
-    Row(135, Entry, (_NAME, _TEXT, _TEXT, _TEXT, Texts(MAX_PARAMETERS, 512), Text(MAX_SCHEMA))),
+    Row(135, Entry, (_NAME, _TEXT, _TEXT, _TEXT, Texts(MAX_ENTRY_LINES, 512), Text(MAX_SCHEMA))),
     Row(136, Listed),
     Row(137, Closed, (_CODE, _TEXT)),
 )

@@ -225,7 +225,7 @@ def too_long_fields() -> Iterator[Vector]:
         ("entry", 1, text(b"u" * 4097)),
         ("entry", 2, text(b"s" * 4097)),
         ("entry", 3, text(b"d" * 4097)),
-        ("entry", 4, texts(*["p"] * 65)),
+        ("entry", 4, texts(*["p"] * 67)),
         ("entry", 5, text(b"{" * 16385)),
         ("closed", 1, text(b"t" * 4097)),
     )

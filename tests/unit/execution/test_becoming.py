@@ -178,7 +178,7 @@ def test_a_program_of_somebody_else_opens_its_pipes_by_name(workers: Workers) ->
 @root_only
 def test_a_file_the_identity_may_read_is_passed(workers: Workers) -> None:
     """It opens it anew by the descriptor's name."""
-    passed = (PassedFile(1, "/etc/passwd"),)
+    passed = (PassedFile(1, "/etc/passwd", "file"),)
     expected = Path("/etc/passwd").read_text()
 
     assert expected == run(workers, "/bin/cat", "/dev/fd/", passed=passed, identity=STRANGER).output
@@ -196,10 +196,11 @@ def test_a_file_only_the_daemon_may_read_is_not_lent(
     open_directory.chmod(directory)
     with pytest.raises(Refused) as caught:
         spawn(
-            invocation("/bin/cat", "/dev/fd/", passed=(PassedFile(1, str(file)),), identity=STRANGER), workers
+            invocation("/bin/cat", "/dev/fd/", passed=(PassedFile(1, str(file), "file"),), identity=STRANGER),
+            workers,
         )
 
-    assert f"{file}: Permission denied" == caught.value.reason
+    assert f"parameter 'file': {file}: Permission denied" == caught.value.reason
 
 
 def _is_lent(path: Path) -> bool:

@@ -82,7 +82,12 @@ def test_a_secret_that_does_not_fit_a_pipe_holds_nobody_up(workers: Workers) -> 
 def test_the_program_has_the_descriptors_that_are_named_and_no_others(workers: Workers, file: Path) -> None:
     """Each has its own number, in the argument it belongs to."""
     arguments = ("-I", str(COMMANDS / "describe.py"), "a=/dev/fd/", "plain", "b=/dev/fd/", "c=/dev/fd/")
-    passed = (PassedText(3, b"1"), PassedFile(5, str(file)), PassedText(6, b"2"), PassedText(None, b"3"))
+    passed = (
+        PassedText(3, b"1"),
+        PassedFile(5, str(file), "file"),
+        PassedText(6, b"2"),
+        PassedText(None, b"3"),
+    )
     told = json.loads(run(workers, sys.executable, *arguments, passed=passed).output)
     numbers = [int(told["arguments"][at].rpartition("/")[2]) for at in (0, 2, 3)]
 
@@ -98,7 +103,9 @@ import fcntl, os, sys
 number = int(sys.argv[1].rpartition("/")[2])
 print(open(sys.argv[1]).read(), os.read(number, 99), fcntl.fcntl(number, fcntl.F_GETFL) & os.O_NONBLOCK)
 """
-    told = run(workers, sys.executable, "-I", "-c", program, "/dev/fd/", passed=(PassedFile(4, str(file)),))
+    told = run(
+        workers, sys.executable, "-I", "-c", program, "/dev/fd/", passed=(PassedFile(4, str(file), "file"),)
+    )
 
     assert "content\n b'content\\n' 0\n" == told.output
 
@@ -133,17 +140,20 @@ ODD: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 @pytest.mark.parametrize("odd", ODD)
 def test_what_is_no_file_by_now_is_not_passed(workers: Workers, odd: str, file: Path) -> None:
-    """The decision saw something else there; the trail says what was found instead."""
+    """The caller, who named it, hears one text for everything; the trail says what was found."""
     make, why = ODD[odd]
     path = make(file.parent)
     with pytest.raises(Refused) as caught:
         spawn(
-            invocation("/bin/cat", "/dev/fd/", passed=(PassedText(1, SECRET), PassedFile(1, str(path)))),
+            invocation(
+                "/bin/cat", "/dev/fd/", passed=(PassedText(1, SECRET), PassedFile(1, str(path), "file"))
+            ),
             workers,
         )
 
-    assert (Code.NOT_STARTED, "the program could not be started") == (caught.value.code, caught.value.text)
-    assert f"{path}: {why}" == caught.value.reason
+    assert Code.BAD_ARGUMENT is caught.value.code
+    assert "parameter 'file': no file for this command" == caught.value.text
+    assert f"parameter 'file': {path}: {why}" == caught.value.reason
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
@@ -157,14 +167,14 @@ def test_no_descriptor_left_for_a_file_says_busy(
 
     monkeypatch.setattr(spawning, "open_readable", full)
     with pytest.raises(Refused) as caught:
-        spawn(invocation("/bin/cat", "/dev/fd/", passed=(PassedFile(1, "/etc/passwd"),)), workers)
+        spawn(invocation("/bin/cat", "/dev/fd/", passed=(PassedFile(1, "/etc/passwd", "file"),)), workers)
 
     assert Code.BUSY is caught.value.code
 
 
 def test_what_was_to_be_passed_is_closed_when_the_start_fails(workers: Workers, file: Path) -> None:
     """The fixture counts the descriptors."""
-    passed = (PassedText(1, SECRET), PassedFile(2, str(file)), PassedText(None, SECRET))
+    passed = (PassedText(1, SECRET), PassedFile(2, str(file), "file"), PassedText(None, SECRET))
     with pytest.raises(Refused, match="/nowhere"):
         spawn(
             invocation("/bin/cat", "/dev/fd/", "/dev/fd/", passed=passed, working_directory="/nowhere"),
@@ -199,9 +209,9 @@ def test_a_link_that_comes_between_never_reaches_the_program(workers: Workers, s
     seen: dict[str, int] = {}
     while len(seen) < 2 or min(seen.values()) < 100:
         try:
-            told = run(workers, "/bin/cat", "/dev/fd/", passed=(PassedFile(1, str(swapped)),)).output
+            told = run(workers, "/bin/cat", "/dev/fd/", passed=(PassedFile(1, str(swapped), "file"),)).output
         except Refused as refused:
             told = refused.reason
         seen[told] = seen.get(told, 0) + 1
 
-    assert {"content\n", f"{swapped}: Too many levels of symbolic links"} == set(seen)
+    assert {"content\n", f"parameter 'file': {swapped}: Too many levels of symbolic links"} == set(seen)

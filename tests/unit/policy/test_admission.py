@@ -107,7 +107,7 @@ def test_a_file_is_passed_by_its_resolved_path() -> None:
     made = ask(policy, "x /srv/inside/../inside/a --v")
 
     assert ("/bin/x", "-v", "-v", "-f", "/dev/fd/", "--in=/dev/fd/") == made.argv
-    assert (PassedFile(4, "/srv/www/a"), PassedFile(5, "/srv/www/a")) == made.passed
+    assert (PassedFile(4, "/srv/www/a", "f"), PassedFile(5, "/srv/www/a", "f")) == made.passed
     assert (("/bin/x", "-f"), ()) == (ask(policy, "x").argv, ask(policy, "x").passed)
     assert Code.BAD_ARGUMENT == refusal(policy, "x /srv/out/passwd").code
 

@@ -122,10 +122,11 @@ def test_the_largest_entry_fits_into_a_message(summary: int, each: int, *, is_to
         "version: 1\nprincipals: {p: {roles: [r]}}\nroles: {r: {allow: [x]}}\ncommands:\n  x:\n"
         f"    summary: {'é' * summary}\n    description: {'é' * 4000}\n"
         f"    run: [/bin/x, {', '.join(f'{chr(34)}{{{name}}}{chr(34)}' for name in names)}]\n"
-        f"    parameters:\n{declared}",
+        f"    parameters:\n{declared}    stdin: accept\n    justification: required\n",
         "p",
     )
     (entry,) = entries(policy, "p", HERE)
+    assert [*names, "standard input", "a reason"] == [line.partition(":")[0] for line in entry.parameters]
     catalogue: Catalogue = CATALOGUE
     data = catalogue.encode(entry)
 

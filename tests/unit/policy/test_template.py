@@ -1,5 +1,7 @@
 """Templates: what is a hole and what is text, and how they are filled."""
 
+import shlex
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,6 +38,15 @@ def test_an_element_is_text_and_holes(case: str) -> None:
     text, pieces = ELEMENTS[case]
 
     assert pieces == element(text)
+
+
+@pytest.mark.parametrize("case", ELEMENTS)
+def test_an_element_is_shown_as_it_can_be_written(case: str) -> None:
+    """What is text does not look like a hole, to the operator who reads a listing or an explanation."""
+    text, _ = ELEMENTS[case]
+    (shown,) = shlex.split(str(Template((element(text),))))
+
+    assert element(text) == element(shown)
 
 
 def _text(name: str, *, leading_dash: bool = False) -> Parameter:
