@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -61,8 +61,8 @@ class Trail:
         self.lost = 0
 
     @classmethod
-    def open(cls, path: Path, key_path: Path, *, clock: Clock) -> Self:
-        """Return the trail at `path`, made ready to be continued.
+    def open(cls, path: Path, key_path: Path, *, clock: Clock, **context: object) -> Self:
+        """Return the trail at `path`, made ready to be continued; `context` is for records of that.
 
         A missing or empty file is begun with `trail-opened`; a last line without its end is cut
         off and recorded as `trail-repaired`. Raise ConfigError for unsafe files and for a trail
@@ -73,7 +73,7 @@ class Trail:
         try:
             chain, torn = _recover(descriptor, chain, path)
             trail = cls(descriptor, chain, path=path, key_path=key_path, clock=clock)
-            trail._begin(torn)
+            trail._begin(torn, context)
         except BaseException:
             os.close(descriptor)
             raise
@@ -156,7 +156,7 @@ class Trail:
         """Return a recorder that adds `context` to each of its records."""
         return Recorder(self, [_add_thread, _as_call], context)
 
-    def _begin(self, torn: "_Torn | None") -> None:
+    def _begin(self, torn: "_Torn | None", context: Mapping[str, object]) -> None:
         """Bring the file into the state that every append leaves."""
         chain, size = self._head
         if torn is not None:
@@ -165,9 +165,9 @@ class Trail:
             self._unclean = True
         if size == 0:
             files.sync_directory(self._path.parent)
-            self.append(Action.TRAIL_OPENED, previous_seal=chain.previous.hex())
+            self.append(Action.TRAIL_OPENED, previous_seal=chain.previous.hex(), **context)
         if torn is not None:
-            self.append(Action.TRAIL_REPAIRED, cut_bytes=torn.size, cut_digest=torn.digest)
+            self.append(Action.TRAIL_REPAIRED, cut_bytes=torn.size, cut_digest=torn.digest, **context)
         self.persist()
 
     def _write(self, line: bytes, size: int) -> None:

@@ -78,7 +78,7 @@ def opened_service(
                 say.warning("rexecd", written(missing))
         store = Store(settings.tokens)
         try:
-            trail = Trail.open(settings.audit, settings.trail_key, clock=Clock())
+            trail = Trail.open(settings.audit, settings.trail_key, clock=Clock(), policy_digest=policy.digest)
         except BaseException:
             store.close()
             raise

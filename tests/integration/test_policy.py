@@ -125,6 +125,8 @@ def test_a_command_of_an_included_file_runs_and_its_place_is_recorded(daemon: Da
 
 def test_every_record_carries_the_digest_of_all_files_together(daemon: Daemon) -> None:
     """What decided can be told from the trail alone."""
+    assert all("policy_digest" in record["rexec"] for record in daemon.records())
+
     digests = {record["rexec"]["policy_digest"] for record in daemon.records("connection-opened")}
     shown = json.loads(daemon.rexecd("status", "--json").stdout)["policy_digest"]
 
