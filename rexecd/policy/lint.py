@@ -3,22 +3,26 @@
 Rule 1: this is pure. What the machine says (files, tokens) is handed in as facts.
 Rule 2: a code is never used for anything else, and a code that goes is not given away again.
 Rule 3: a finding says what to do. What cannot be put right in the policy is not reported.
-To add one: a row in CODES, a function that yields it, a row in docs/LINT.md.
+To add one: a row in CODES, a function that yields it (here or in the `*_lint.py` of its theme), a row in
+docs/LINT.md.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from rexecd.policy.calls import calls, head, literal
 from rexecd.policy.grants_lint import Remark, about_reach, about_roles, about_tokens, alike
-from rexecd.policy.kinds import Matching, Text, Word
 from rexecd.policy.limits_lint import about_limits, reached
-from rexecd.policy.model import Policy, Rule, Stdin
-from rexecd.policy.parameters import Parameter, Pass
+from rexecd.policy.model import Policy, Rule
+from rexecd.policy.openness import is_open
+from rexecd.policy.parameters import Pass
+from rexecd.policy.paths_lint import about_paths, absent
 from rexecd.policy.places import Path
-from rexecd.policy.programs import VARIABLES, Call, Program, Sort, calls, head, literal
+from rexecd.policy.programs import VARIABLES
+from rexecd.policy.programs_lint import about_calls
 from rexecd.policy.shell_lint import about_characters
-from rexecd.policy.template import Element, Hole, holes
+from rexecd.policy.template import holes
 from rexecd.yamltext import Place, spell_duration, suggest
 
 
@@ -109,9 +113,10 @@ def lint(policy: Policy, facts: Facts) -> tuple[Finding, ...]:
     names = alike(policy)
     for rule in policy.rules.values():
         remarks = {
-            *_about_calls(rule, facts),
+            *about_calls(rule, facts.programs),
             *about_characters(rule),
-            *_about_parameters(rule, facts),
+            *about_paths(rule, facts.missing),
+            *_about_secrets(rule),
             *_about_order(rule),
             *_about_options(rule),
             *_about_environment(rule),
@@ -148,154 +153,14 @@ def _unsilenced(rule: Rule, remarks: set[Remark]) -> Iterator[Remark]:
             yield "RX901", f"{code!r} is silenced and finds nothing here; remove it from 'silence'"
 
 
-# Types that take more than the operator can have thought of.
-
-#: Odd enough that no pattern with a purpose matches one of them.
-_ODD: Final = ("~", "; ~#", "; ~/# $(x) `y` & | * ?")
-_OPTIONS: Final = ("-x", "-oX", "--exec", "--output=x", "-oProxyCommand=x")
+# RX2xx: parameters. RX201, RX203 and RX206 are in `paths_lint.py`, RX202 is with RX1xx in `programs_lint.py`.
 
 
-def _is_free(parameter: Parameter) -> bool:
-    """Return whether it takes any text: a text, or a pattern that matches everything."""
-    kind = parameter.kind
-    return isinstance(kind, Text) or (isinstance(kind, Matching) and any(map(kind.pattern.is_match, _ODD)))
-
-
-def _is_open(parameter: Parameter) -> bool:
-    """Return whether it takes any text or any word."""
-    return isinstance(parameter.kind, Word) or _is_free(parameter)
-
-
-def _is_dashed(parameter: Parameter) -> bool:
-    """Return whether a value can be an option nobody thought of."""
-    kind = parameter.kind
-    is_narrow = isinstance(kind, Matching) and not any(map(kind.pattern.is_match, _OPTIONS))
-    return parameter.leading_dash and isinstance(kind, Text | Word | Matching) and not is_narrow
-
-
-# RX1xx: programs.
-
-_SORTS: Final = {
-    Sort.SHELL: ("RX101", "name the program it is for, or a script with its own '#!' line"),
-    Sort.INTERPRETER: ("RX102", "name a script with its own '#!' line that only root can change"),
-    Sort.EDITOR: ("RX103", "name a program that shows or changes one thing, such as cat"),
-    Sort.WRAPPER: ("RX104", "name that program; 'timeout', 'limits' and 'environment' are keys of a rule"),
-    Sort.PRIVILEGE: ("RX109", "name that program, and say 'run_as'"),
-}
-
-
-def _parameters(element: Element, rule: Rule) -> list[Parameter]:
-    return [rule.parameters[hole.name] for hole in holes(element)]
-
-
-def _about_calls(rule: Rule, facts: Facts) -> Iterator[Remark]:
-    for call in calls(rule.template, rule.parameters):
-        if complaint := facts.programs.get(call.path):
-            yield "RX107", complaint
-        if call.program is not None and call.program.sort in _SORTS:
-            code, remedy = _SORTS[call.program.sort]
-            yield code, f"{call.path!r} {call.program.why}; {remedy}"
-        yield from _about_scripts(rule, call)
-        yield from _about_arguments(rule, call)
-
-
-def _about_scripts(rule: Rule, call: Call) -> Iterator[Remark]:
-    if call.bare and rule.stdin is not Stdin.REFUSE:
-        yield "RX100", f"{call.path!r} runs what callers send as standard input; name a script"
-    for parameter in (parameter for element in call.scripts for parameter in _parameters(element, rule)):
-        # What a choice or a number can say in a script the operator can foresee; a path holds quotes.
-        if isinstance(parameter.kind, Text | Matching | Word | Path):
-            text = f"parameter {parameter.name!r} is a program for {call.path!r}, or part of one"
-            yield "RX100", f"{text}; write the program yourself, and put the hole behind it as an argument"
-
-
-def _about_arguments(rule: Rule, call: Call) -> Iterator[Remark]:
-    is_ended, before = False, ""
-    for element in call.arguments:
-        option = head(element).partition("=")[0] or before
-        is_first = isinstance(element[0], Hole)
-        for parameter in _parameters(element, rule):
-            if is_first and not is_ended and _is_dashed(parameter):
-                known = f", which {call.program.why}" if call.program else ""
-                text = f"parameter {parameter.name!r} may become any option of {call.path!r}{known}"
-                remedy = "put '--' in front of it, or list what is meant as a choice"
-                yield "RX106" if call.program else "RX202", f"{text}; {remedy}"
-            elif call.program and element not in call.scripts:
-                is_loose = is_first or not option.startswith("-")
-                yield from _about_value(call.path, call.program, parameter, option, is_loose=is_loose)
-        before = literal(element) or ""
-        is_ended = is_ended or before == "--"
-
-
-def _about_value(
-    path: str, program: Program, parameter: Parameter, option: str, *, is_loose: bool
-) -> Iterator[Remark]:
-    """Yield what is to be said of a value that is no option: it stands alone or behind one."""
-    is_manager = program.sort is Sort.MANAGER
-    is_wide = _is_open(parameter) if is_manager or option in program.risky else _is_free(parameter)
-    if is_wide and (is_loose or option in program.risky) and program.sort in (Sort.TOOL, Sort.MANAGER):
-        text = f"{path!r} {program.why}, and parameter {parameter.name!r} may say nearly anything to it"
-        remedy = f"use a choice, or tie it to a harmless option: '--option={{{parameter.name}}}'"
-        yield "RX110" if is_manager else "RX105", f"{text}; {remedy}"
-
-
-# RX2xx: parameters.
-
-#: Directories of the system. With '/' behind them, also what lies below.
-_OWN: Final = MappingProxyType(
-    {
-        "/etc": "the settings of the system",
-        "/dev": "devices",
-        "/run": "sockets and secrets of services",
-        "/root/": "what is root's",
-        "/proc/": "the memory and environment of processes",
-        "/sys/": "the kernel's switches",
-        "/etc/ssh/": "keys",
-        "/etc/ssl/private/": "keys",
-        "/etc/rexecd/": "the policy itself",
-        "/var/lib/rexecd/": "rexecd's own tokens and keys",
-    }
-)
-#: Where others can make names.
-_SHARED: Final = ("/tmp/", "/var/tmp/", "/dev/shm/", "/run/lock/", "/run/user/", "/home")  # noqa: S108
-
-
-def _covering(root: str, directories: Iterable[str]) -> str:
-    """Return which of the directories a root is, or lies below, or an empty text."""
-    is_below = f"{root}/".startswith
-    return next(
-        (known for known in directories if known == root or (known[-1] == "/" and is_below(known))), ""
-    )
-
-
-def _about_parameters(rule: Rule, facts: Facts) -> Iterator[Remark]:
+def _about_secrets(rule: Rule) -> Iterator[Remark]:
     for parameter in rule.parameters.values():
-        if isinstance(parameter.kind, Path):
-            for root in parameter.kind.roots:
-                yield from _about_root(parameter, root.rstrip("/"))
-                if root in facts.missing or "*" in root:
-                    text = f"path {parameter.name!r} may be below {root!r}, {_absent(root)}"
-                    yield "RX206", f"{text} or correct it"
         if parameter.is_secret and parameter.passed is Pass.ENVIRONMENT:
             text = f"secret {parameter.name!r} is in the environment, which programs hand on and /proc shows"
             yield "RX205", f"{text}; use 'pass: stdin' or 'pass: descriptor'"
-
-
-def _about_root(parameter: Parameter, root: str) -> Iterator[Remark]:
-    text = f"path {parameter.name!r} may be below {root or '/'!r}"
-    if not root:
-        yield "RX201", f"{text}, which is everywhere; name the directories that are meant"
-    elif own := _covering(root, _OWN):
-        yield "RX201", f"{text}, which holds {_OWN[own]}; name the directories that are meant"
-    if _covering(root, _SHARED) and parameter.passed is Pass.ARGUMENT:
-        remedy = "use 'pass: descriptor', or a directory in which only root can write"
-        yield "RX203", f"{text}, where others can swap it for a link; {remedy}"
-
-
-def _absent(directory: str) -> str:
-    if "*" in directory:
-        return "and '*' is a plain character there; name every directory that is meant,"
-    return "which is not there; make it,"
 
 
 def _about_order(rule: Rule) -> Iterator[Remark]:
@@ -311,7 +176,7 @@ def _about_order(rule: Rule) -> Iterator[Remark]:
 def _about_options(rule: Rule) -> Iterator[Remark]:
     elements = rule.template.elements
     for before, pieces, after in zip(elements, elements[1:], (*elements[2:], ("",)), strict=False):
-        option, inside = literal(before) or "", _parameters(pieces, rule)
+        option, inside = literal(before) or "", [rule.parameters[hole.name] for hole in holes(pieces)]
         if len(pieces) == 1 and inside and option.strip("-") and option.startswith("-") and "=" not in option:
             name = inside[0].name
             # Whether an option takes a value shows in its name, or in another option behind it.
@@ -344,12 +209,12 @@ def _about_settings(rule: Rule, facts: Facts) -> Iterator[Remark]:
         limit = spell_duration(rule.timeout)
         yield "RX301", f"no 'timeout', so it is ended after {limit}; write how long it may take"
     if rule.working_directory in facts.missing or "*" in rule.working_directory:
-        text = f"it starts in {rule.working_directory!r}, {_absent(rule.working_directory)}"
+        text = f"it starts in {rule.working_directory!r}, {absent(rule.working_directory)}"
         yield "RX306", f"{text} or correct 'working_directory'"
     if rule.umask & _WRITING != _WRITING:
         text = f"with umask {rule.umask:03o} group or others can change its new files"
         yield "RX307", f"{text}; write '022', or '027' to let nobody else read them"
     if rule.identity is not None and rule.identity.uid == 0:
-        for parameter in filter(_is_open, rule.parameters.values()):
+        for parameter in filter(is_open, rule.parameters.values()):
             text = f"runs as root, and parameter {parameter.name!r} takes nearly anything"
             yield "RX302", f"{text}; use a choice, a narrower pattern or another user"

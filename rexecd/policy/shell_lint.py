@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from rexecd.policy.calls import Call, calls, head, literal
 from rexecd.policy.model import Rule
-from rexecd.policy.programs import Call, Sort, calls, find, head, literal
+from rexecd.policy.programs import Sort, find
 from rexecd.policy.template import Element
 from rexecd.yamltext import shown
 

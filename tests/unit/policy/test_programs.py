@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rexecd.policy.calls import Call, calls
 from rexecd.policy.kinds import Flag, Text
 from rexecd.policy.parameters import Parameter
-from rexecd.policy.programs import PROGRAMS, ROWS, Call, Sort, calls, find
+from rexecd.policy.programs import PROGRAMS, ROWS, Sort, find
 from rexecd.policy.template import Template, element
 
 PARAMETERS = MappingProxyType(

@@ -1,0 +1,31 @@
+"""Types that take more than the operator can have thought of.
+
+Rule: what a pattern takes is asked of the pattern, or tried; no type is open because of its name.
+"""
+
+from typing import Final
+
+from rexecd.policy.kinds import Matching, Text, Word
+from rexecd.policy.parameters import Parameter
+
+#: Odd enough that no pattern with a purpose matches one of them.
+_ODD: Final = ("~", "; ~#", "; ~/# $(x) `y` & | * ?")
+_OPTIONS: Final = ("-x", "-oX", "--exec", "--output=x", "-oProxyCommand=x")
+
+
+def is_free(parameter: Parameter) -> bool:
+    """Return whether it takes any text: a text, or a pattern that matches everything."""
+    kind = parameter.kind
+    return isinstance(kind, Text) or (isinstance(kind, Matching) and any(map(kind.pattern.is_match, _ODD)))
+
+
+def is_open(parameter: Parameter) -> bool:
+    """Return whether it takes any text or any word."""
+    return isinstance(parameter.kind, Word) or is_free(parameter)
+
+
+def is_dashed(parameter: Parameter) -> bool:
+    """Return whether a value can be an option nobody thought of."""
+    kind = parameter.kind
+    is_narrow = isinstance(kind, Matching) and not any(map(kind.pattern.is_match, _OPTIONS))
+    return parameter.leading_dash and isinstance(kind, Text | Word | Matching) and not is_narrow

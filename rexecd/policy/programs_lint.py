@@ -1,0 +1,81 @@
+"""Lint's RX100 to RX110 and RX202: what a rule's programs are, and what callers can tell them.
+
+The rules are those of `lint.py`, which gives the findings their places.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from rexecd.policy.calls import Call, calls, head, literal
+from rexecd.policy.grants_lint import Remark
+from rexecd.policy.kinds import Matching, Text, Word
+from rexecd.policy.model import Rule, Stdin
+from rexecd.policy.openness import is_dashed, is_free, is_open
+from rexecd.policy.parameters import Parameter
+from rexecd.policy.places import Path
+from rexecd.policy.programs import Program, Sort
+from rexecd.policy.template import Element, Hole, holes
+
+_SORTS: Final = {
+    Sort.SHELL: ("RX101", "name the program it is for, or a script with its own '#!' line"),
+    Sort.INTERPRETER: ("RX102", "name a script with its own '#!' line that only root can change"),
+    Sort.EDITOR: ("RX103", "name a program that shows or changes one thing, such as cat"),
+    Sort.WRAPPER: ("RX104", "name that program; 'timeout', 'limits' and 'environment' are keys of a rule"),
+    Sort.PRIVILEGE: ("RX109", "name that program, and say 'run_as'"),
+}
+
+
+def _parameters(element: Element, rule: Rule) -> list[Parameter]:
+    return [rule.parameters[hole.name] for hole in holes(element)]
+
+
+def about_calls(rule: Rule, complaints: Mapping[str, str | None]) -> Iterator[Remark]:
+    """Yield what is to be said of the programs of a rule, with what is wrong with some files, by path."""
+    for call in calls(rule.template, rule.parameters):
+        if complaint := complaints.get(call.path):
+            yield "RX107", complaint
+        if call.program is not None and call.program.sort in _SORTS:
+            code, remedy = _SORTS[call.program.sort]
+            yield code, f"{call.path!r} {call.program.why}; {remedy}"
+        yield from _about_scripts(rule, call)
+        yield from _about_arguments(rule, call)
+
+
+def _about_scripts(rule: Rule, call: Call) -> Iterator[Remark]:
+    if call.bare and rule.stdin is not Stdin.REFUSE:
+        yield "RX100", f"{call.path!r} runs what callers send as standard input; name a script"
+    for parameter in (parameter for element in call.scripts for parameter in _parameters(element, rule)):
+        # What a choice or a number can say in a script the operator can foresee; a path holds quotes.
+        if isinstance(parameter.kind, Text | Matching | Word | Path):
+            text = f"parameter {parameter.name!r} is a program for {call.path!r}, or part of one"
+            yield "RX100", f"{text}; write the program yourself, and put the hole behind it as an argument"
+
+
+def _about_arguments(rule: Rule, call: Call) -> Iterator[Remark]:
+    is_ended, before = False, ""
+    for element in call.arguments:
+        option = head(element).partition("=")[0] or before
+        is_first = isinstance(element[0], Hole)
+        for parameter in _parameters(element, rule):
+            if is_first and not is_ended and is_dashed(parameter):
+                known = f", which {call.program.why}" if call.program else ""
+                text = f"parameter {parameter.name!r} may become any option of {call.path!r}{known}"
+                remedy = "put '--' in front of it, or list what is meant as a choice"
+                yield "RX106" if call.program else "RX202", f"{text}; {remedy}"
+            elif call.program and element not in call.scripts:
+                is_loose = is_first or not option.startswith("-")
+                yield from _about_value(call.path, call.program, parameter, option, is_loose=is_loose)
+        before = literal(element) or ""
+        is_ended = is_ended or before == "--"
+
+
+def _about_value(
+    path: str, program: Program, parameter: Parameter, option: str, *, is_loose: bool
+) -> Iterator[Remark]:
+    """Yield what is to be said of a value that is no option: it stands alone or behind one."""
+    is_manager = program.sort is Sort.MANAGER
+    is_wide = is_open(parameter) if is_manager or option in program.risky else is_free(parameter)
+    if is_wide and (is_loose or option in program.risky) and program.sort in (Sort.TOOL, Sort.MANAGER):
+        text = f"{path!r} {program.why}, and parameter {parameter.name!r} may say nearly anything to it"
+        remedy = f"use a choice, or tie it to a harmless option: '--option={{{parameter.name}}}'"
+        yield "RX110" if is_manager else "RX105", f"{text}; {remedy}"
