@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from rexecd.policy.calls import calls, head, literal
+from rexecd.policy.calls import Call, calls, head, literal
 from rexecd.policy.grants_lint import Remark, about_reach, about_roles, about_tokens, alike
 from rexecd.policy.limits_lint import about_limits, reached
 from rexecd.policy.model import Policy, Rule
@@ -42,9 +42,9 @@ class Finding(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What the machine says. `programs_of` and `directories_of` name what to ask about."""
+    """What the machine says. `programs_of`, `scripts_of` and `directories_of` name what to ask about."""
 
-    #: What is wrong with each program, by path; None for nothing.
+    #: What is wrong with each program and script, by path; None for nothing.
     programs: Mapping[str, str | None]
     #: Principals that have a valid token; None if that is not known.
     token_principals: frozenset[str] | None
@@ -131,8 +131,17 @@ def lint(policy: Policy, facts: Facts) -> tuple[Finding, ...]:
 
 def programs_of(policy: Policy) -> frozenset[str]:
     """Return the programs rules start, themselves or through another one, as far as they are absolute."""
-    called = (call.path for rule in policy.rules.values() for call in calls(rule.template, rule.parameters))
-    return frozenset(path for path in called if path.startswith("/"))
+    return frozenset(call.path for call in _calls(policy) if call.here and call.path.startswith("/"))
+
+
+def scripts_of(policy: Policy) -> frozenset[str]:
+    """Return the files that programs are told to run, as far as they are absolute and no programs."""
+    named = frozenset[str]().union(*(call.files for call in _calls(policy) if call.here))
+    return named - programs_of(policy)
+
+
+def _calls(policy: Policy) -> Iterator[Call]:
+    return (call for rule in policy.rules.values() for call in calls(rule.template, rule.parameters))
 
 
 def directories_of(policy: Policy) -> frozenset[str]:

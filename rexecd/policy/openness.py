@@ -7,6 +7,7 @@ from typing import Final
 
 from rexecd.policy.kinds import Matching, Text, Word
 from rexecd.policy.parameters import Parameter
+from rexecd.policy.places import Path
 
 #: Odd enough that no pattern with a purpose matches one of them.
 _ODD: Final = ("~", "; ~#", "; ~/# $(x) `y` & | * ?")
@@ -29,3 +30,14 @@ def is_dashed(parameter: Parameter) -> bool:
     kind = parameter.kind
     is_narrow = isinstance(kind, Matching) and not any(map(kind.pattern.is_match, _OPTIONS))
     return parameter.leading_dash and isinstance(kind, Text | Word | Matching) and not is_narrow
+
+
+#: What ends or starts a word or a command for a shell, or stands for something else.
+_SPECIAL: Final = " ;&|<>()$`\\\"'*?[{~#!"
+
+
+def is_special(parameter: Parameter) -> bool:
+    """Return whether a value can mean more to a shell than one word."""
+    kind = parameter.kind
+    is_wide = isinstance(kind, Matching) and any(map(kind.pattern.can_hold, _SPECIAL))
+    return is_wide or isinstance(kind, Text | Path)

@@ -154,6 +154,17 @@ class Pattern:
             following = self._following(state)
         return bool(state & self._piece.last)
 
+    def can_hold(self, text: str, *, first: bool = False, last: bool = False) -> bool:
+        """Return whether some value that matches has `text` in it: anywhere, at its beginning, at its end.
+
+        Every position is on the way of some value, unless a set of the pattern takes no character.
+        """
+        following, state = (self._piece.first if first else -1), 0
+        for character in text:
+            state = following & self._masks[bisect_right(self._starts, ord(character)) - 1]
+            following = self._following(state)
+        return bool(state & self._piece.last if last else state)
+
     def _following(self, state: int) -> int:
         """Return the positions that may come behind those of `state`."""
         found = (state & self._chained) << 1

@@ -31,6 +31,16 @@ class Sort(enum.Enum):
     MULTICALL = "many programs in one"
 
 
+class First(enum.Enum):
+    """What the first operand of a program is, where no option names a script."""
+
+    #: The name of a file with a script.
+    FILE = "a file"
+    #: The script itself.
+    TEXT = "a text"
+    OTHER = "something else"
+
+
 class Program(NamedTuple):
     """What is known of one program, or of several that are alike."""
 
@@ -41,8 +51,13 @@ class Program(NamedTuple):
     skips: int | None = None
     #: Whether NAME=value may stand before operands.
     assigns: bool = False
-    #: Whether its operands are put together and read by a shell.
+    #: Whether what it starts is put together and read by a shell.
     joined: bool = False
+    first: First = First.OTHER
+    #: With at most so many operands standard input says what it does; None: it never does.
+    fed: int | None = None
+    #: Whether '-' among its arguments stands for standard input that says what it does.
+    dash: bool = False
     #: Options that take the next argument as their value.
     valued: frozenset[str] = frozenset()
     #: Options whose value is a script, or the name of a file with one.
@@ -51,6 +66,8 @@ class Program(NamedTuple):
     risky: frozenset[str] = frozenset()
     #: Words behind which the program it starts stands.
     marks: frozenset[str] = frozenset()
+    #: Words that say what to do, so that standard input does not.
+    told: frozenset[str] = frozenset()
 
 
 def _row(
@@ -60,17 +77,19 @@ def _row(
     skips: int | None = None,
     assigns: bool = False,
     joined: bool = False,
-    valued: str = "",
-    scripts: str = "",
-    risky: str = "",
-    marks: str = "",
+    first: First = First.OTHER,
+    fed: int | None = None,
+    dash: bool = False,
+    **words: str,
 ) -> Program:
-    words = [frozenset(text.split()) for text in (valued, scripts, risky, marks)]
-    return Program(sort, why, skips, assigns, joined, *words)
+    sets = {name: frozenset(text.split()) for name, text in words.items()}
+    return Program(sort, why, skips, assigns, joined, first, fed, dash, **sets)
 
 
-_shell = partial(_row, Sort.SHELL, "is a shell and runs whatever its text says")
-_reader = partial(_row, Sort.INTERPRETER, "is an interpreter and runs whatever its script says")
+_shell = partial(_row, Sort.SHELL, "is a shell and runs whatever its text says", first=First.FILE, fed=0)
+_reader = partial(
+    _row, Sort.INTERPRETER, "is an interpreter and runs whatever its script says", first=First.FILE, fed=0
+)
 _editor = partial(_row, Sort.EDITOR, "is an editor: it opens other files and starts commands")
 _pager = partial(_row, Sort.EDITOR, "is a pager: with a terminal it opens files and starts commands")
 _starter = partial(_row, Sort.WRAPPER, "starts the program its arguments name")
@@ -78,12 +97,17 @@ _other = partial(_row, Sort.PRIVILEGE, "starts a program as another user or with
 _tool = partial(_row, Sort.TOOL)
 _manager = partial(_row, Sort.MANAGER)
 
+#: More operands than anybody writes: whatever they are, standard input says what is done.
+_ANY: Final = 1000
+
 _ARCHIVE: Final = "starts programs for an archive and writes files wherever it says"
 _REMOTE: Final = "starts commands, here for its options and there for its words"
 _TRANSFER: Final = "sends and fetches files, where and from where its arguments say"
 _SQL: Final = "runs statements, and some of them start programs or write files"
 _KEYS: Final = "reads and writes any file, keys too, and loads code"
 _INSTALLS: Final = "installs software, whose scripts run with its rights"
+_LATER: Final = "makes the system start commands later"
+_LOGINS: Final = "changes who may log in, and as what"
 _HOSTS: Final = "starts containers and machines, which may hold all of this host"
 _TO_COMMAND: Final = (
     "-I -F -C -f --to-command --use-compress-program --checkpoint-action --info-script --file"
@@ -107,68 +131,108 @@ ROWS: Final[tuple[tuple[str, Program], ...]] = (
     ("guile sbcl", _reader(scripts="-c --eval --load")),
     ("java", _reader(scripts="-jar", valued="-cp -classpath --class-path")),
     ("awk gawk mawk nawk original-awk",
-     _reader(scripts="-f -e --file --source", valued="-v -F --assign --field-separator")),
-    ("sed", _reader(scripts="-e -f --expression --file", valued="-l")),
-    ("ed red ex vi vim vim.basic vim.tiny vim.nox vim.gtk3 view rvim rview vimdiff nvim", _editor()),
+     _reader(scripts="-f -e --file --source", valued="-v -F --assign --field-separator", first=First.TEXT)),
+    ("sed", _reader(scripts="-e -f --expression --file", valued="-l", first=First.TEXT)),
+    ("ed red ex vi vim vim.basic vim.tiny vim.nox vim.gtk3 view rvim rview vimdiff nvim", _editor(fed=_ANY)),
     ("nano rnano pico emacs emacsclient joe jed mcedit micro hx", _editor()),
     ("editor sensible-editor visudo vipw", _editor()),
     ("less more most pg man pager sensible-pager", _pager()),
     ("env", _starter(valued="-u -C", scripts="-S --split-string", skips=0, assigns=True)),
     ("nohup setsid dbus-run-session eatmydata torsocks unbuffer", _starter(skips=0)),
     ("nice chpst cgexec", _starter(valued="-n -u -g", skips=0)),
+    ("tini dumb-init catatonit chronic ifne fakeroot fakechroot proot",
+     _starter(valued="-p -e -l -i", skips=0)),
+    ("ld.so ld-linux.so.2 ld-linux-x86-64.so.2 ld-linux-aarch64.so.1 ld-musl-x86_64.so.1",
+     _starter(valued="--library-path --preload --audit --argv0", skips=0)),
+    ("logsave envdir setlock", _starter(skips=1)),
+    ("hyperfine", _starter(valued="-w -r -m -M -n -s -p -c", skips=0, joined=True)),
     ("ionice choom", _starter(valued="-c -n -p -P -u", skips=0)),
     ("timeout", _starter(valued="-k -s --kill-after --signal", skips=1)),
     ("stdbuf", _starter(valued="-i -o -e", skips=0)),
     ("taskset chrt setarch faketime", _starter(valued="-T -P -D", skips=1)),
     ("flock", _starter(valued="-w -E", scripts="-c --command", skips=1)),
-    ("xargs", _starter(valued="-a -d -E -I -L -n -P -s", skips=0)),
+    ("xargs", _starter(valued="-a -d -E -I -L -n -P -s", skips=0, fed=_ANY, told="-a --arg-file")),
     ("find", _starter(marks="-exec -execdir -ok -okdir")),
     ("fd fdfind", _starter(marks="-x -X --exec --exec-batch")),
-    ("parallel watch", _starter(valued="-a -j -S -n --interval", joined=True)),
+    ("parallel",
+     _starter(valued="-a -j -S -n", skips=0, joined=True, fed=_ANY, told="-a --arg-file ::: ::::")),
+    ("watch", _starter(valued="-n --interval", skips=0, joined=True)),
     ("time strace ltrace", _starter(valued="-e -o -f -p -s -E -u -a -P", skips=0)),
     ("perf valgrind prlimit", _starter(valued="-o -e -p --pid", skips=0)),
-    ("gdb lldb", _starter(scripts="-ex -x --eval-command -o --one-line", skips=0)),
-    ("script", _starter(scripts="-c --command", valued="-T -O -I -B")),
+    ("gdb lldb",
+     _starter(scripts="-ex -x --eval-command -o --one-line", skips=0, fed=_ANY, told="-batch --batch")),
+    ("script", _starter(scripts="-c --command", valued="-T -O -I -B", fed=_ANY)),
     ("run-parts start-stop-daemon", _starter(scripts="-x -a --exec --startas")),
     ("systemd-run", _starter(valued="-p -u -E -M -H --uid --unit", skips=0)),
     ("ssh-agent rlwrap", _starter(valued="-a -t -f", skips=0)),
     ("tmux screen", _starter(valued="-L -S -f -t -s")),
     ("sudo", _other(valued="-u -g -h -p -C -D -r -t -T -U", skips=0, assigns=True)),
     ("doas pkexec", _other(valued="-u -C --user", skips=0)),
-    ("su", _other(valued="-s -g -G -w", scripts="-c --command", skips=1)),
+    ("su", _other(valued="-s -g -G -w", scripts="-c --command", skips=1, fed=1)),
     ("runuser", _other(valued="-u -g -G -s", marks="-c --command", skips=0)),
-    ("chroot", _other(valued="--userspec --groups", skips=1)),
-    ("unshare", _other(valued="-R -w -S -G --root --wd", skips=0)),
-    ("nsenter", _other(valued="-t -S -G --target", skips=0)),
+    ("chroot", _other(valued="--userspec --groups", skips=1, fed=1)),
+    ("unshare", _other(valued="-R -w -S -G --root --wd", skips=0, fed=0)),
+    ("nsenter", _other(valued="-t -S -G --target", skips=0, fed=0)),
     ("setpriv", _other(valued="--reuid --regid --groups --securebits", skips=0)),
     ("capsh", _other(marks="-c")),
-    ("bwrap firejail gosu s6-setuidgid", _other()),
+    ("sg", _other(scripts="-c", skips=1, joined=True, fed=1)),
+    ("newgrp", _other(fed=1)),
+    ("run0", _other(valued="-u -g -D -M --user --group --unit", skips=0)),
+    ("gosu su-exec s6-setuidgid setuidgid", _other(skips=1)),
+    ("schroot lxc-attach", _other(valued="-c -u -d -n", marks="--")),
+    ("bwrap firejail", _other()),
     ("tar bsdtar gtar", _tool(_ARCHIVE, risky=_TO_COMMAND)),
     ("cpio pax ar rpm2cpio", _tool(_ARCHIVE, risky="-D -I -F")),
     ("zip unzip 7z 7za 7zr", _tool(_ARCHIVE, risky="-TT -d")),
     ("rsync", _tool(_REMOTE, risky="-e --rsh --rsync-path --log-file")),
-    ("ssh autossh mosh sshpass", _tool(_REMOTE, risky="-o -F -E -L -R -D -J")),
+    ("ssh autossh",
+     _tool(_REMOTE, risky="-o -F -E -L -R -D -J", valued="-B -b -c -e -I -i -l -M -m -O -P -p -Q -S -W -w",
+           skips=1, joined=True, fed=1, told="-N -n -f -O -Q -V -W")),
+    ("mosh", _tool(_REMOTE)),
+    ("sshpass", _starter(valued="-f -d -p -P", skips=0)),
     ("git hg svn", _tool(_REMOTE, risky="-c -C --upload-pack --receive-pack --exec-path")),
-    ("scp sftp", _tool(_TRANSFER, risky="-o -F -S -D -J -i")),
-    ("curl wget aria2c lftp ftp tftp", _tool(_TRANSFER, risky="-o -O -K -T -P --output --config")),
+    ("scp", _tool(_TRANSFER, risky="-o -F -S -D -J -i")),
+    ("sftp", _tool(_TRANSFER, risky="-o -F -S -D -J -i", valued="-B -c -l -P -R -s -X", scripts="-b", fed=1)),
+    ("curl", _tool(_TRANSFER, risky="-o -O -T -P --output", scripts="-K --config")),
+    ("wget aria2c tftp", _tool(_TRANSFER, risky="-o -O -K -T -P --output --config")),
+    ("lftp ftp", _tool(_TRANSFER, risky="-o", scripts="-c -e -f", valued="-u -p", fed=_ANY)),
     ("nc ncat netcat socat telnet", _tool(_TRANSFER, risky="-e -c")),
-    ("sqlite3 psql mysql mariadb mongo mongosh redis-cli", _tool(_SQL, risky="-c -e -f --command --execute")),
+    ("sqlite3",
+     _tool(_SQL, risky="-cmd", scripts="-init", valued="-separator -newline -nullvalue -vfs", fed=1)),
+    ("psql",
+     _tool(_SQL, risky="-c -o --command --output", scripts="-f --file", fed=2,
+           told="-c --command -l --list -V",
+           valued="-d -h -p -U -v -F -P -R -T --dbname --host --port --username --set --variable")),
+    ("mysql mariadb",
+     _tool(_SQL, risky="-e --execute --init-command", fed=1, told="-e --execute -V",
+           valued="-D -h -P -S -u --database --host --port --socket --user")),
+    ("mongo mongosh",
+     _tool(_SQL, risky="--eval", scripts="-f --file", valued="-p -u --host --port", fed=1, told="--eval")),
+    ("redis-cli",
+     _tool(_SQL, risky="-c -e", scripts="--eval", valued="-a -h -i -n -p -r -s -u", fed=0, told="-x -X")),
     ("tcpdump tshark dumpcap", _tool("writes captures and starts a program for each", risky="-z -w -r -Z")),
     ("openssl gpg", _tool(_KEYS, risky="-in -out -engine -provider --output")),
     ("cp mv ln install dd tee truncate shred rm", _tool("writes or removes what it is told to", risky="-t")),
     ("chmod chown chgrp setfacl setcap", _tool("changes who may use the files its arguments name")),
-    ("make gmake ninja", _tool("runs whatever its makefile says", risky="-f -C --file --directory --eval")),
-    ("crontab at batch", _tool("makes the system start commands later", risky="-f -u")),
+    ("make gmake ninja",
+     _tool("runs whatever its makefile says", risky="-C --directory", scripts="-f --file --makefile --eval")),
+    ("crontab", _tool(_LATER, risky="-u", first=First.FILE, fed=0, told="-l -r -e")),
+    ("at batch", _tool(_LATER, scripts="-f", valued="-q -t", fed=_ANY, told="-l -d -r -c -V")),
     ("mount umount losetup", _tool("puts other files in the place of these", risky="-o -t")),
-    ("sysctl modprobe insmod iptables nft ip tc", _tool("changes the kernel for everybody")),
-    ("ansible ansible-playbook salt puppet", _tool("runs whatever its modules say", risky="-a -e -m -i")),
+    ("sysctl modprobe insmod iptables nft ip tc", _tool("changes the kernel for everybody", dash=True)),
+    ("iptables-restore ip6tables-restore", _tool("changes the kernel for everybody", fed=_ANY)),
+    ("ansible ansible-playbook salt puppet",
+     _tool("runs whatever its modules say", risky="-a -e -m -i", dash=True)),
     ("journalctl", _tool("shows messages in a pager and reads any journal", risky="-D --directory --file")),
     ("apt apt-get aptitude dpkg dnf yum rpm zypper pacman apk snap flatpak brew", _manager(_INSTALLS)),
     ("pip pipx uv npm npx yarn pnpm gem bundle cargo go composer cpan", _manager(_INSTALLS)),
-    ("docker docker-compose podman nerdctl ctr crictl lxc incus", _manager(_HOSTS)),
-    ("kubectl oc helm virsh machinectl systemd-nspawn", _manager(_HOSTS)),
+    ("docker docker-compose podman nerdctl ctr crictl lxc incus", _manager(_HOSTS, dash=True)),
+    ("kubectl oc helm machinectl systemd-nspawn", _manager(_HOSTS, dash=True)),
+    ("virsh", _manager(_HOSTS, valued="-c", fed=0)),
     ("systemctl service initctl rc-service", _manager("starts, stops and changes what runs on this machine")),
-    ("useradd usermod userdel groupadd passwd chpasswd", _manager("changes who may log in, and as what")),
+    ("useradd usermod userdel groupadd passwd chsh",
+     _manager(_LOGINS, valued="-s -c -d -g -G -u -p -e --shell --comment --home --gid --groups --uid")),
+    ("chpasswd newusers", _manager(_LOGINS, fed=_ANY)),
     ("busybox toybox", _row(Sort.MULTICALL, "is many programs in one", skips=0)),
 )
 

@@ -8,10 +8,10 @@ from typing import Final
 
 from rexecd.policy.calls import Call, calls, head, literal
 from rexecd.policy.grants_lint import Remark
-from rexecd.policy.kinds import Matching, Text, Word
+from rexecd.policy.kinds import Matching, Secret, Text, Word
 from rexecd.policy.model import Rule, Stdin
-from rexecd.policy.openness import is_dashed, is_free, is_open
-from rexecd.policy.parameters import Parameter
+from rexecd.policy.openness import is_dashed, is_free, is_open, is_special
+from rexecd.policy.parameters import Parameter, Pass
 from rexecd.policy.places import Path
 from rexecd.policy.programs import Program, Sort
 from rexecd.policy.template import Element, Hole, holes
@@ -32,8 +32,8 @@ def _parameters(element: Element, rule: Rule) -> list[Parameter]:
 def about_calls(rule: Rule, complaints: Mapping[str, str | None]) -> Iterator[Remark]:
     """Yield what is to be said of the programs of a rule, with what is wrong with some files, by path."""
     for call in calls(rule.template, rule.parameters):
-        if complaint := complaints.get(call.path):
-            yield "RX107", complaint
+        named = {call.path, *call.files} if call.here else ()
+        yield from (("RX107", complaint) for path in named if (complaint := complaints.get(path)))
         if call.program is not None and call.program.sort in _SORTS:
             code, remedy = _SORTS[call.program.sort]
             yield code, f"{call.path!r} {call.program.why}; {remedy}"
@@ -41,14 +41,38 @@ def about_calls(rule: Rule, complaints: Mapping[str, str | None]) -> Iterator[Re
         yield from _about_arguments(rule, call)
 
 
+def _is_sent(rule: Rule) -> bool:
+    """Return whether callers say what stands in standard input, openly or as a secret."""
+    is_secret = any(parameter.passed is Pass.STDIN for parameter in rule.parameters.values())
+    return is_secret or rule.stdin is not Stdin.REFUSE
+
+
 def _about_scripts(rule: Rule, call: Call) -> Iterator[Remark]:
-    if call.bare and rule.stdin is not Stdin.REFUSE:
-        yield "RX100", f"{call.path!r} runs what callers send as standard input; name a script"
-    for parameter in (parameter for element in call.scripts for parameter in _parameters(element, rule)):
-        # What a choice or a number can say in a script the operator can foresee; a path holds quotes.
-        if isinstance(parameter.kind, Text | Matching | Word | Path):
-            text = f"parameter {parameter.name!r} is a program for {call.path!r}, or part of one"
-            yield "RX100", f"{text}; write the program yourself, and put the hole behind it as an argument"
+    if call.bare and _is_sent(rule):
+        text = f"{call.path!r} takes what callers send as standard input for what it has to do"
+        yield "RX100", f"{text}; name a script, or do not let them send any"
+    is_joined = call.program is not None and call.program.joined
+    for number, element in enumerate(call.scripts):
+        for piece in holes(element):
+            parameter = rule.parameters[piece.name]
+            is_first = not number and piece is element[0]
+            if _is_in_words(parameter, is_first=is_first) if is_joined else _is_in_script(parameter):
+                text = f"parameter {parameter.name!r} is a program for {call.path!r}, or part of one"
+                remedy = "write the program yourself, and put the hole behind it as an argument"
+                yield "RX100", f"{text}; {_ELSEWHERE if is_joined else remedy}"
+
+
+_ELSEWHERE: Final = "a shell reads it again, so that only a choice, a number or a word is one argument there"
+
+
+def _is_in_script(parameter: Parameter) -> bool:
+    # What a choice or a number can say in a script the operator can foresee; a path holds quotes.
+    return isinstance(parameter.kind, Text | Matching | Word | Path | Secret)
+
+
+def _is_in_words(parameter: Parameter, *, is_first: bool) -> bool:
+    """Return whether a value can be more than one word of those a shell reads, or is the command."""
+    return is_special(parameter) or (is_first and _is_in_script(parameter))
 
 
 def _about_arguments(rule: Rule, call: Call) -> Iterator[Remark]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rexecd.policy.lint import CODES, Facts, Finding, directories_of, lint, programs_of
+from rexecd.policy.lint import CODES, Facts, Finding, directories_of, lint, programs_of, scripts_of
 from rexecd.policy.load import load
 from rexecd.policy.model import NO_POLICY, Defaults, Identity, Policy
 from rexecd.policy.programs import PROGRAMS, VARIABLES
@@ -48,6 +48,9 @@ ANYTHING = "x: {type: pattern, matches: '.+'}"
 OPTIONAL = "x: {type: word, optional: true}"
 MAYBE_NONE = "x: {type: word, least: 0, most: 3}"
 FILE = "x: {type: path, under: [/srv]}"
+SECRET = "x: {type: secret, pass: stdin}"
+HANDED = "x: {type: secret, pass: descriptor}"
+SENT = ", stdin: accept"
 
 
 def run(words: str, *parameters: str, more: str = "") -> str:
@@ -70,6 +73,84 @@ RULES = {
     "a shell reads standard input": (run("/bin/bash|-s", more=", stdin: accept"), "RX100 RX101"),
     "a shell with a script reads standard input": (run("/bin/bash|/opt/a", more=", stdin: accept"), "RX101"),
     "a shell without standard input": (run("/bin/bash"), "RX101"),
+    "a script of a shell that is told '-s'": (run("/bin/bash|/opt/a|-s", more=SENT), "RX101"),
+    "a file that is standard input": (run("/usr/bin/python3|/dev/stdin", more=SENT), "RX100 RX102"),
+    "a job from standard input": (run("/usr/bin/at|now", more=SENT), "RX100"),
+    "a job that has to have input": (run("/usr/bin/batch", more=", stdin: require"), "RX100"),
+    "a job from a file": (run("/usr/bin/at|now|-f|/opt/a", more=SENT), ""),
+    "a list of jobs": (run("/usr/bin/at|-l", more=SENT), ""),
+    "a job without standard input": (run("/usr/bin/at|now"), ""),
+    "a crontab from standard input": (run("/usr/bin/crontab|-u|ann|-", more=SENT), "RX100"),
+    "a crontab from a file": (run("/usr/bin/crontab|/opt/tab", more=SENT), ""),
+    "a crontab is shown": (run("/usr/bin/crontab|-l", more=SENT), ""),
+    "a shell elsewhere": (run("/usr/bin/ssh|-p|22|web1", more=SENT), "RX100"),
+    "a shell elsewhere by its name": (run("/usr/bin/ssh|web1|bash", more=SENT), "RX100"),
+    "a program elsewhere": (run("/usr/bin/ssh|-p|22|web1|cat|-", more=SENT), ""),
+    "a tunnel": (run("/usr/bin/ssh|-N|web1", more=SENT), ""),
+    "statements from standard input": (run("/usr/bin/psql|-h|db|app", more=SENT), "RX100"),
+    "statements from a dash": (run("/usr/bin/psql|-f|-", more=SENT), "RX100"),
+    "a statement and input": (run("/usr/bin/psql|-c|copy a from stdin", more=SENT), ""),
+    "statements for mysql": (run("/usr/bin/mysql|-N|app", more=SENT), "RX100"),
+    "a statement for mysql": (run("/usr/bin/mysql|-Ne|select 1|app", more=SENT), ""),
+    "statements for sqlite": (run("/usr/bin/sqlite3|/srv/a.db", more=SENT), "RX100"),
+    "a statement for sqlite": (run("/usr/bin/sqlite3|/srv/a.db|select 1", more=SENT), ""),
+    "passwords for anybody": (run("/usr/sbin/chpasswd", more=SENT), "RX100"),
+    "a password for somebody": (run("/usr/bin/passwd|--stdin|ann", more=SENT), ""),
+    "a makefile from standard input": (run("/usr/bin/make|-f|-", more=SENT), "RX100"),
+    "a makefile from standard input in one": (run("/usr/bin/make|--file=-", more=SENT), "RX100"),
+    "a makefile of ours": (run("/usr/bin/make|-f|/opt/Makefile", more=SENT), ""),
+    "objects from standard input": (run("/usr/bin/kubectl|apply|-f|-", more=SENT), "RX100"),
+    "objects from a file": (run("/usr/bin/kubectl|apply|-f|/opt/a.yaml", more=SENT), ""),
+    "a debugger with input": (run("/usr/bin/gdb|/bin/ls", more=SENT), "RX100 RX104"),
+    "a debugger without a dialogue": (run("/usr/bin/gdb|--batch|/bin/ls", more=SENT), "RX104"),
+    "command lines from standard input": (run("/usr/bin/parallel", more=SENT), "RX100 RX104"),
+    "arguments from standard input": (run("/usr/bin/xargs|/bin/ls", more=SENT), "RX100 RX104"),
+    "arguments from the line": (run("/usr/bin/parallel|gzip|:::|a", more=SENT), "RX104"),
+    "a shell of another user": (run("/bin/su|ann", more=SENT), "RX100 RX109"),
+    "a command of another user": (run("/bin/su|ann|-c|cat", more=SENT), "RX109"),
+    "a shell in a container reads input": (run("/usr/bin/docker|exec|-i|a|sh", more=SENT), "RX100"),
+    "a program in a container reads input": (run("/usr/bin/docker|exec|-i|a|cat", more=SENT), ""),
+    # RX100 of secrets
+    "a secret is a script on standard input": (run("/bin/bash", SECRET), "RX100 RX101"),
+    "a secret is a script in a descriptor": (run("/bin/bash|{x}", HANDED), "RX100 RX101"),
+    "a secret is statements": (run("/usr/bin/psql|-f|{x}", HANDED), "RX100"),
+    "a secret is a job": (run("/usr/bin/at|now", SECRET), "RX100"),
+    "a secret is options": (run("/usr/bin/curl|-K|{x}", HANDED), "RX100"),
+    "a secret for a script": (run("/bin/bash|/opt/a", SECRET), "RX101"),
+    "a secret is a password on standard input": (run("/usr/bin/docker|login|-u|a", SECRET), ""),
+    "a secret is a password in a descriptor": (run("/usr/bin/openssl|-passin|file:{x}", HANDED), ""),
+    # RX100 behind any program
+    "a shell behind the loader": (
+        run("/lib64/ld-linux-x86-64.so.2|/bin/sh|-c|{x}", TEXT),
+        "RX100 RX101 RX104",
+    ),
+    "a shell behind tini": (run("/usr/bin/tini|--|sh|-c|{x}", TEXT), "RX100 RX101 RX104"),
+    "a shell behind logsave": (run("/sbin/logsave|/srv/log|sh|-c|{x}", TEXT), "RX100 RX101 RX104"),
+    "a shell behind envdir": (run("/usr/bin/envdir|/srv/env|sh|-ec|{x}", TEXT), "RX100 RX101 RX104"),
+    "a shell behind a program not on the list": (run("/opt/any|-s|sh|-c|{x}", TEXT), "RX100 RX101"),
+    "a shell's name for a program not on the list": (run("/opt/any|sh|{x}", TEXT), ""),
+    "a shell's script behind a program not on the list": (run("/opt/any|sh|/opt/a|-c"), ""),
+    "an interpreter behind a program not on the list": (run("/opt/any|perl|-e|{x}", TEXT), "RX100 RX102"),
+    "a shell for a new user": (run("/sbin/useradd|-s|/bin/bash|-c|a b|ann"), ""),
+    "the command of a group": (run("/usr/bin/sg|adm|{x}", TEXT), "RX100 RX109"),
+    "a word in the command of a group": (run("/usr/bin/sg|adm|-c|ls {x}", WORD), "RX109"),
+    "a path in a script in a container": (run("/usr/bin/docker|exec|a|sh|-c|ls {x}", FILE), "RX100 RX101"),
+    "a pattern in a script in a container": (
+        run("/usr/bin/kubectl|exec|a|--|/bin/sh|-c|ls {x}", PATTERN),
+        "RX100 RX101",
+    ),
+    "a path for a program in a container": (run("/usr/bin/docker|exec|a|ls|{x}", FILE), ""),
+    "a path in a command elsewhere": (run("/usr/bin/ssh|web1|ls -l {x}", FILE), "RX100"),
+    "a path behind a command elsewhere": (run("/usr/bin/ssh|-t|web1|ls|-l|{x}", FILE), "RX100"),
+    "a pattern with blanks in a command elsewhere": (
+        run("/usr/bin/ssh|web1|ls|{x}", "x: {type: pattern, matches: '[a-z ]+'}"),
+        "RX100",
+    ),
+    "a pattern in a command elsewhere": (run("/usr/bin/ssh|web1|ls|{x}", PATTERN), ""),
+    "a word in a command elsewhere": (run("/usr/bin/ssh|web1|ls -l {x}", WORD), ""),
+    "a word is the command elsewhere": (run("/usr/bin/ssh|web1|{x}", WORD), "RX100"),
+    "a choice is the command elsewhere": (run("/usr/bin/ssh|web1|{x}", CHOICE), ""),
+    "a path is the key for elsewhere": (run("/usr/bin/ssh|-i|{x}|web1|ls", FILE), ""),
     # RX101 to RX104, RX109
     "a shell": (run("/bin/bash|/opt/a"), "RX101"),
     "a shell behind two wrappers": (run("/usr/bin/timeout|5|/usr/bin/env|bash|/opt/a"), "RX101 RX104 RX104"),
@@ -150,7 +231,7 @@ RULES = {
     "a question": (run("/bin/echo|why?|2*3"), ""),
     "all of it in a shell": (run("/bin/sh|-c|ls $HOME/*.log > /tmp/a"), "RX101"),
     "words for a shell elsewhere": (run("/usr/bin/ssh|web1|ls|;|df|$HOME"), ""),
-    "a shell in a container": (run("/usr/bin/docker|exec|a|sh|-c|$HOME/a"), ""),
+    "a shell in a container": (run("/usr/bin/docker|exec|a|sh|-c|$HOME/a"), "RX101"),
     "a script of awk": (run("/usr/bin/awk|$(NF) > 1 `x`|/srv/a"), "RX102"),
     # RX201, RX203
     "a path anywhere": (run("/bin/df|{x}", "x: {type: path, under: [/]}"), "RX201"),
@@ -263,6 +344,47 @@ def test_a_complaint_about_a_program_is_passed_on() -> None:
 def test_a_program_found_by_its_name_is_not_asked_about() -> None:
     """Which file `env bash` starts is not written in the policy."""
     assert {"/usr/bin/env"} == programs_of(make({"c": run("/usr/bin/env|bash|/opt/a")}))
+
+
+def test_a_program_in_a_container_is_not_asked_about() -> None:
+    """It is another machine's, as far as files go, and so are its scripts."""
+    policy = make({"c": run("/usr/bin/docker|exec|a|/bin/ash|-c|ls")})
+    facts = SILENT._replace(programs={"/bin/ash": "'/bin/ash' not found"})
+
+    assert {"/usr/bin/docker"} == programs_of(policy)
+    assert ["RX101"] == codes(policy, facts)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    {
+        "/usr/bin/python3|-I|/opt/a.py|/opt/b": {"/opt/a.py"},
+        "/usr/bin/env|bash|/opt/a": {"/opt/a"},
+        "/usr/bin/awk|-f|/opt/a.awk|/srv/a": {"/opt/a.awk"},
+        "/usr/bin/psql|--file=/opt/a.sql": {"/opt/a.sql"},
+        "/usr/bin/make|-f/opt/Makefile": {"/opt/Makefile"},
+        "/usr/bin/crontab|/opt/tab": {"/opt/tab"},
+        "/usr/bin/python3|-c|/opt/a.py": set(),
+        "/usr/bin/python3|a.py": set(),
+        "/usr/bin/python3|/dev/stdin": set(),
+        "/usr/bin/awk|/opt/": set(),
+        "/bin/bash|/bin/bash": set(),
+        "/bin/cat|/opt/a.py": set(),
+    }.items(),
+)
+def test_the_files_of_scripts_are_asked_about(words: str, expected: set[str]) -> None:
+    """Who can change one decides what runs; a text is no file, and a program is asked about as one."""
+    assert expected == scripts_of(make({"c": run(words)}))
+
+
+@pytest.mark.parametrize(
+    ("complaint", "expected"), [("'/opt/a.py' not found", ["RX102", "RX107"]), (None, ["RX102"])]
+)
+def test_a_complaint_about_a_script_is_passed_on(complaint: str | None, expected: list[str]) -> None:
+    """As one about a program is."""
+    policy = make({"c": run("/usr/bin/python3|/opt/a.py")})
+
+    assert expected == codes(policy, SILENT._replace(programs={"/opt/a.py": complaint}))
 
 
 def test_a_directory_that_is_not_there_is_found() -> None:

@@ -45,6 +45,39 @@ def test_a_pattern_matches_whole_values(case: str) -> None:
     assert dict.fromkeys(bad, False) == {value: pattern.is_match(value) for value in bad}
 
 
+@pytest.mark.parametrize("case", MATCHES)
+def test_what_a_value_holds_a_pattern_can_hold(case: str) -> None:
+    """Every part of a value that matches, where it stands."""
+    text, good, _ = MATCHES[case]
+    pattern = compile_pattern(text)
+    for value in filter(None, good):
+        for start, end in itertools.combinations(range(len(value) + 1), 2):
+            is_first, is_last = not start, end == len(value)
+
+            assert pattern.can_hold(value[start:end], first=is_first, last=is_last)
+
+
+@pytest.mark.parametrize(
+    ("text", "part", "first", "last", "expected"),
+    [
+        ("[a-z.]+(/[a-z.]+)*", "../", True, False, True),
+        ("[a-z][a-z.]*(/[a-z][a-z.]*)*", "../", True, False, False),
+        ("[a-z][a-z.]*(/[a-z][a-z.]*)*", "../", False, False, True),
+        ("[a-z][a-z.]*(/[a-z][a-z.]*)*", "/..", False, True, False),
+        ("[a-z]+/[.]+", "/..", False, True, True),
+        ("v[0-9]+", "v", False, True, False),
+        ("ab{0}c", "b", False, False, False),
+        ("a|bc", "ab", False, False, False),
+        ("(ab)+", "ba", False, False, True),
+    ],
+)
+def test_a_pattern_says_what_its_values_can_hold(
+    text: str, part: str, *, first: bool, last: bool, expected: bool
+) -> None:
+    """Anywhere, at the beginning or at the end, whatever stands around it."""
+    assert expected is compile_pattern(text).can_hold(part, first=first, last=last)
+
+
 REFUSED = {
     "an empty pattern": ("", 1, "empty pattern"),
     "an anchor in front": ("^a", 1, "always matches the whole value"),
