@@ -204,16 +204,25 @@ def trust_fault(program: str) -> str | None:
 
 def program_fault(program: str) -> str | None:
     """Return why `program`, an absolute path, should not be started: `trust_fault`, or it cannot be."""
+    return _file_fault(program, executable=True)
+
+
+def script_fault(script: str) -> str | None:
+    """Return why a program should not be told to run `script`, an absolute path; it may lack the x bits."""
+    return _file_fault(script, executable=False)
+
+
+def _file_fault(path: str, *, executable: bool) -> str | None:
     try:
-        fault, status = _follow(program)
+        fault, status = _follow(path)
     except FileNotFoundError:
-        return f"{program!r} not found"
+        return f"{path!r} not found"
     except OSError as error:
-        return f"{program!r} cannot be looked at: {error.strerror}"
+        return f"{path!r} cannot be looked at: {error.strerror}"
     if fault is None and not stat.S_ISREG(status.st_mode):
-        return f"{program!r} is not a regular file"
-    if fault is None and not status.st_mode & _EXECUTABLE:
-        return f"{program!r} is not executable (mode {stat.S_IMODE(status.st_mode):04o}); chmod +x it"
+        return f"{path!r} is not a regular file"
+    if fault is None and executable and not status.st_mode & _EXECUTABLE:
+        return f"{path!r} is not executable (mode {stat.S_IMODE(status.st_mode):04o}); chmod +x it"
     return fault
 
 

@@ -21,11 +21,11 @@ from rexecd.execution.cgroup import obstacle, offered
 from rexecd.execution.identity import defaults, describe
 from rexecd.execution.probe import probe
 from rexecd.execution.workers import Workers
-from rexecd.files import Resolver, check_directory, program_fault, read_file
+from rexecd.files import Resolver, check_directory, program_fault, read_file, script_fault
 from rexecd.identity.certificates import expires, pin
 from rexecd.identity.store import Store
 from rexecd.policy.examples import run_examples
-from rexecd.policy.lint import Facts, directories_of, lint, programs_of
+from rexecd.policy.lint import Facts, directories_of, lint, programs_of, scripts_of
 from rexecd.policy.load import File
 from rexecd.policy.model import Defaults, Policy
 from rexecd.policyfiles import check_identities, load_files
@@ -163,7 +163,10 @@ def _check_policy(path: Path, report: _Report, settings: Settings | None = None)
     if len(report.findings) == before:
         report.facts.append(f"{path}: {_size(policy, held)}: good")
     facts = Facts(
-        programs={program: program_fault(program) for program in programs_of(policy)},
+        programs={
+            **{program: program_fault(program) for program in programs_of(policy)},
+            **{script: script_fault(script) for script in scripts_of(policy)},
+        },
         token_principals=None if settings is None else _token_principals(settings.tokens),
         open_ended=tuple(_last_line(file) for file in files if not is_closed(file.text)),
         missing=frozenset(filter(_is_missing, directories_of(policy))),

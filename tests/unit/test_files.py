@@ -279,6 +279,17 @@ def test_what_cannot_be_started_says_why(program: Path) -> None:
     assert f"'{program}/x' cannot be looked at: Not a directory" == files.program_fault(f"{program}/x")
 
 
+def test_a_script_needs_no_right_to_be_executed(program: Path) -> None:
+    """Its interpreter only reads it; who can change it matters all the same."""
+    program.chmod(0o644)
+    assert files.script_fault(str(program)) is None
+    program.chmod(0o666)
+
+    expected = f"'{program}' can be changed by group or others (mode 0666); chmod go-w it"
+    assert expected == files.script_fault(str(program))
+    assert f"'{program.parent}' is not a regular file" == files.script_fault(str(program.parent))
+
+
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o777, 0o720])
 def test_a_program_that_others_can_write_is_a_fault(program: Path, mode: int) -> None:
     """Also where the group is said to be its owner's alone."""

@@ -257,6 +257,21 @@ def test_lint_is_told_what_the_machine_says(tmp_path: Path, monkeypatch: pytest.
     ] == told
 
 
+def test_a_script_that_others_can_change_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that is not executable is not: its interpreter reads it."""
+    script = keep(tmp_path, "print()\n", "a.py")
+    text = POLICY.replace("/bin/true", f"[/usr/bin/env, python3, {script}]")
+    path = keep(tmp_path, text.replace("    timeout", "    silence: {RX102: a, RX104: b}\n    timeout"))
+    assert 0 == main(["check", "--strict", "--policy", str(path)])
+    capsys.readouterr()
+    script.chmod(0o666)
+
+    assert 1 == main(["check", "--strict", "--policy", str(path)])
+    assert f": RX107 '{script}' can be changed by group or others" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("is_there", [True, False])
 def test_tokens_that_cannot_be_read_are_not_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
