@@ -3,6 +3,7 @@
 Rule: what a pattern takes is asked of the pattern, or tried; no type is open because of its name.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from rexecd.policy.kinds import Matching, Text, Word
@@ -25,11 +26,21 @@ def is_open(parameter: Parameter) -> bool:
     return isinstance(parameter.kind, Word) or is_free(parameter)
 
 
-def is_dashed(parameter: Parameter) -> bool:
-    """Return whether a value can be an option nobody thought of."""
+def is_dashed(parameter: Parameter, before: str = "") -> bool:
+    """Return whether a value can be an option nobody thought of, with the dashes before it."""
     kind = parameter.kind
-    is_narrow = isinstance(kind, Matching) and not any(map(kind.pattern.is_match, _OPTIONS))
-    return parameter.leading_dash and isinstance(kind, Text | Word | Matching) and not is_narrow
+    options = [option.removeprefix(before) for option in _OPTIONS if option.startswith(before)]
+    is_narrow = isinstance(kind, Matching) and not any(map(kind.pattern.is_match, options))
+    is_begun = parameter.leading_dash or bool(before)
+    return is_begun and isinstance(kind, Text | Word | Matching) and not is_narrow
+
+
+def is_lettered(parameter: Parameter, options: Iterable[str]) -> bool:
+    """Return whether a value can have the letter of one of some options in it."""
+    kind = parameter.kind
+    letters = [option[1] for option in options if len(option) == len("-x")]
+    is_wide = isinstance(kind, Matching) and any(map(kind.pattern.can_hold, letters))
+    return is_wide or is_open(parameter)
 
 
 #: What ends or starts a word or a command for a shell, or stands for something else.

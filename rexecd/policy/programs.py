@@ -64,6 +64,8 @@ class Program(NamedTuple):
     scripts: frozenset[str] = frozenset()
     #: Options whose value says what to start, or where to write.
     risky: frozenset[str] = frozenset()
+    #: Names, in small letters, of NAME=value in the value of such an option that say nothing of the kind.
+    plain: frozenset[str] = frozenset()
     #: Words behind which the program it starts stands.
     marks: frozenset[str] = frozenset()
     #: Words that say what to do, so that standard input does not.
@@ -112,6 +114,12 @@ _HOSTS: Final = "starts containers and machines, which may hold all of this host
 _TO_COMMAND: Final = (
     "-I -F -C -f --to-command --use-compress-program --checkpoint-action --info-script --file"
 )
+
+_SSH_PLAIN: Final = (
+    "user port hostname connecttimeout connectionattempts batchmode loglevel serveraliveinterval "
+    "serveralivecountmax addressfamily compression"
+)
+_GIT_PLAIN: Final = "user.name user.email color.ui core.quotepath core.abbrev log.date init.defaultbranch"
 
 #: Names, and what is known of them.
 # fmt: off
@@ -181,19 +189,28 @@ ROWS: Final[tuple[tuple[str, Program], ...]] = (
     ("gosu su-exec s6-setuidgid setuidgid", _other(skips=1)),
     ("schroot lxc-attach", _other(valued="-c -u -d -n", marks="--")),
     ("bwrap firejail", _other()),
-    ("tar bsdtar gtar", _tool(_ARCHIVE, risky=_TO_COMMAND)),
+    ("tar bsdtar gtar",
+     _tool(_ARCHIVE, risky=_TO_COMMAND,
+           valued="-b -g -H -K -L -N -T -V -X --directory --files-from --exclude")),
     ("cpio pax ar rpm2cpio", _tool(_ARCHIVE, risky="-D -I -F")),
     ("zip unzip 7z 7za 7zr", _tool(_ARCHIVE, risky="-TT -d")),
-    ("rsync", _tool(_REMOTE, risky="-e --rsh --rsync-path --log-file")),
+    ("rsync",
+     _tool(_REMOTE, risky="-e --rsh --rsync-path --log-file", valued="-B -f -M -T --exclude --include")),
     ("ssh autossh",
-     _tool(_REMOTE, risky="-o -F -E -L -R -D -J", valued="-B -b -c -e -I -i -l -M -m -O -P -p -Q -S -W -w",
+     _tool(_REMOTE, risky="-o -F -E -L -R -D -J", plain=_SSH_PLAIN,
+           valued="-B -b -c -e -I -i -l -M -m -O -P -p -Q -S -W -w",
            skips=1, joined=True, fed=1, told="-N -n -f -O -Q -V -W")),
     ("mosh", _tool(_REMOTE)),
     ("sshpass", _starter(valued="-f -d -p -P", skips=0)),
-    ("git hg svn", _tool(_REMOTE, risky="-c -C --upload-pack --receive-pack --exec-path")),
-    ("scp", _tool(_TRANSFER, risky="-o -F -S -D -J -i")),
-    ("sftp", _tool(_TRANSFER, risky="-o -F -S -D -J -i", valued="-B -c -l -P -R -s -X", scripts="-b", fed=1)),
-    ("curl", _tool(_TRANSFER, risky="-o -O -T -P --output", scripts="-K --config")),
+    ("git hg svn",
+     _tool(_REMOTE, risky="-c -C --upload-pack --receive-pack --exec-path", plain=_GIT_PLAIN)),
+    ("scp", _tool(_TRANSFER, risky="-o -F -S -D -J -i", plain=_SSH_PLAIN, valued="-c -l -P -X")),
+    ("sftp",
+     _tool(_TRANSFER, risky="-o -F -S -D -J -i", plain=_SSH_PLAIN, valued="-B -c -l -P -R -s -X",
+           scripts="-b", fed=1)),
+    ("curl",
+     _tool(_TRANSFER, risky="-o -T --output --output-dir --upload-file", scripts="-K --config",
+           valued="-A -b -c -C -d -D -e -E -F -h -H -m -P -Q -r -t -u -U -w -x -X -y -Y -z")),
     ("wget aria2c tftp", _tool(_TRANSFER, risky="-o -O -K -T -P --output --config")),
     ("lftp ftp", _tool(_TRANSFER, risky="-o", scripts="-c -e -f", valued="-u -p", fed=_ANY)),
     ("nc ncat netcat socat telnet", _tool(_TRANSFER, risky="-e -c")),

@@ -6,11 +6,11 @@ The rules are those of `lint.py`, which gives the findings their places.
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from rexecd.policy.calls import Call, calls, head, literal
+from rexecd.policy.calls import Call, Reading, calls, head, literal, read
 from rexecd.policy.grants_lint import Remark
 from rexecd.policy.kinds import Matching, Secret, Text, Word
 from rexecd.policy.model import Rule, Stdin
-from rexecd.policy.openness import is_dashed, is_free, is_open, is_special
+from rexecd.policy.openness import is_dashed, is_free, is_lettered, is_open, is_special
 from rexecd.policy.parameters import Parameter, Pass
 from rexecd.policy.places import Path
 from rexecd.policy.programs import Program, Sort
@@ -76,30 +76,47 @@ def _is_in_words(parameter: Parameter, *, is_first: bool) -> bool:
 
 
 def _about_arguments(rule: Rule, call: Call) -> Iterator[Remark]:
-    is_ended, before = False, ""
-    for element in call.arguments:
-        option = head(element).partition("=")[0] or before
-        is_first = isinstance(element[0], Hole)
-        for parameter in _parameters(element, rule):
-            if is_first and not is_ended and is_dashed(parameter):
+    is_ended = False
+    for reading in read(call.program, call.arguments):
+        for parameter in _parameters(reading.element, rule):
+            if not is_ended and _is_option(call.program, reading, parameter):
                 known = f", which {call.program.why}" if call.program else ""
                 text = f"parameter {parameter.name!r} may become any option of {call.path!r}{known}"
-                remedy = "put '--' in front of it, or list what is meant as a choice"
+                remedy = "put '--' and nothing else in front of it, or list what is meant as a choice"
                 yield "RX106" if call.program else "RX202", f"{text}; {remedy}"
-            elif call.program and element not in call.scripts:
-                is_loose = is_first or not option.startswith("-")
-                yield from _about_value(call.path, call.program, parameter, option, is_loose=is_loose)
-        before = literal(element) or ""
-        is_ended = is_ended or before == "--"
+            elif call.program and reading.element not in call.scripts:
+                yield from _about_value(call.path, call.program, parameter, reading)
+        is_ended = is_ended or literal(reading.element) == "--"
 
 
-def _about_value(
-    path: str, program: Program, parameter: Parameter, option: str, *, is_loose: bool
-) -> Iterator[Remark]:
+def _is_option(program: Program | None, reading: Reading, parameter: Parameter) -> bool:
+    """Return whether a value may be an option: it begins its argument, or stands behind dashes or letters."""
+    text = head(reading.element)
+    if not text:
+        return is_dashed(parameter)
+    if reading.at is not None or not text.startswith("-") or holes(reading.element)[0].name != parameter.name:
+        return False
+    if not text.strip("-"):
+        return is_dashed(parameter, text)
+    # Only where the table has every letter with a value the others are known to have none.
+    if program is None or program.sort is not Sort.TOOL or not program.valued:
+        return False
+    return text[1:].isalnum() and is_lettered(parameter, program.risky | program.scripts)
+
+
+def _about_value(path: str, program: Program, parameter: Parameter, reading: Reading) -> Iterator[Remark]:
     """Yield what is to be said of a value that is no option: it stands alone or behind one."""
     is_manager = program.sort is Sort.MANAGER
-    is_wide = is_open(parameter) if is_manager or option in program.risky else is_free(parameter)
-    if is_wide and (is_loose or option in program.risky) and program.sort in (Sort.TOOL, Sort.MANAGER):
+    is_risky = reading.option in program.risky and _key(reading) not in program.plain
+    is_wide = is_open(parameter) if is_manager or is_risky else is_free(parameter)
+    is_loose = not reading.option or isinstance(reading.element[0], Hole)
+    if is_wide and (is_loose or is_risky) and program.sort in (Sort.TOOL, Sort.MANAGER):
         text = f"{path!r} {program.why}, and parameter {parameter.name!r} may say nearly anything to it"
         remedy = f"use a choice, or tie it to a harmless option: '--option={{{parameter.name}}}'"
         yield "RX110" if is_manager else "RX105", f"{text}; {remedy}"
+
+
+def _key(reading: Reading) -> str:
+    """Return the name of a value that is written NAME=value, in small letters; otherwise an empty text."""
+    name, equals, _ = head(reading.element)[reading.at or 0 :].partition("=")
+    return name.lower() if equals else ""
