@@ -17,7 +17,7 @@ from rexecd.policy.limits_lint import about_limits, reached
 from rexecd.policy.model import Policy, Rule
 from rexecd.policy.openness import is_open
 from rexecd.policy.parameters import Pass
-from rexecd.policy.paths_lint import about_paths, absent
+from rexecd.policy.paths_lint import about_paths, about_texts, absent
 from rexecd.policy.places import Path
 from rexecd.policy.programs import VARIABLES
 from rexecd.policy.programs_lint import about_calls
@@ -77,6 +77,7 @@ CODES: Final[Mapping[str, Code]] = MappingProxyType(
         "RX205": Code("secret-environment", "a secret is passed in the environment"),
         "RX206": Code("missing-root", "nothing can be below a directory that a path has to be below"),
         "RX207": Code("late-required", "a parameter that is required stands behind one that is not"),
+        "RX208": Code("text-path", "a text or pattern names any file, or leads out of its directory"),
         "RX301": Code("no-timeout", "the rule has no timeout of its own"),
         "RX302": Code("open-root", "a rule that runs as root takes an open value"),
         "RX303": Code("unreachable", "nobody can run the rule"),
@@ -116,6 +117,7 @@ def lint(policy: Policy, facts: Facts) -> tuple[Finding, ...]:
             *about_calls(rule, facts.programs),
             *about_characters(rule),
             *about_paths(rule, facts.missing),
+            *about_texts(rule),
             *_about_secrets(rule),
             *_about_order(rule),
             *_about_options(rule),
@@ -162,7 +164,8 @@ def _unsilenced(rule: Rule, remarks: set[Remark]) -> Iterator[Remark]:
             yield "RX901", f"{code!r} is silenced and finds nothing here; remove it from 'silence'"
 
 
-# RX2xx: parameters. RX201, RX203 and RX206 are in `paths_lint.py`, RX202 is with RX1xx in `programs_lint.py`.
+# RX2xx: parameters. RX201, RX203, RX206 and RX208 are in `paths_lint.py`, RX202 and RX1xx in
+# `programs_lint.py`.
 
 
 def _about_secrets(rule: Rule) -> Iterator[Remark]:

@@ -43,6 +43,26 @@ def is_lettered(parameter: Parameter, options: Iterable[str]) -> bool:
     return is_wide or is_open(parameter)
 
 
+def leads_out(parameter: Parameter, before: str, behind: str) -> bool:
+    """Return whether '..' in a value can lead out of the directory that stands before it."""
+    kind = parameter.kind
+    if not isinstance(kind, Matching):
+        return isinstance(kind, Text)
+    can_hold, is_begun, is_ended = kind.pattern.can_hold, before[-1:] in ("", "/"), behind[:1] in ("", "/")
+    return (
+        can_hold("/../")
+        or (is_begun and can_hold("../", first=True))
+        or (is_ended and can_hold("/..", last=True))
+        or (is_begun and is_ended and kind.pattern.is_match(".."))
+    )
+
+
+def is_any_path(parameter: Parameter) -> bool:
+    """Return whether a value can name a file of the system, from '/' on or with '..'."""
+    is_rooted = isinstance(parameter.kind, Matching) and parameter.kind.pattern.is_match("/etc/passwd")
+    return is_rooted or leads_out(parameter, "", "")
+
+
 #: What ends or starts a word or a command for a shell, or stands for something else.
 _SPECIAL: Final = " ;&|<>()$`\\\"'*?[{~#!"
 

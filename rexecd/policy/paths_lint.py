@@ -1,16 +1,22 @@
-"""Lint's RX201, RX203 and RX206: where a caller's paths may lead.
+"""Lint's RX201, RX203, RX206 and RX208: where a caller's paths may lead, and texts in their place.
 
 The rules are those of `lint.py`, which gives the findings their places.
 """
 
+import posixpath
+import re
 from collections.abc import Iterable, Iterator
 from types import MappingProxyType
 from typing import Final
 
+from rexecd.policy.calls import Call, calls, read
 from rexecd.policy.grants_lint import Remark
 from rexecd.policy.model import Rule
+from rexecd.policy.openness import is_any_path, leads_out
 from rexecd.policy.parameters import Parameter, Pass
 from rexecd.policy.places import Path
+from rexecd.policy.programs import OPENERS, Program
+from rexecd.policy.template import Element, Hole
 
 #: Directories of the system. With '/' behind them, also what lies below.
 _OWN: Final = MappingProxyType(
@@ -59,6 +65,46 @@ def _about_root(parameter: Parameter, root: str) -> Iterator[Remark]:
     if _covering(root, _SHARED) and parameter.passed is Pass.ARGUMENT:
         remedy = "use 'pass: descriptor', or a directory in which only root can write"
         yield "RX203", f"{text}, where others can swap it for a link; {remedy}"
+
+
+#: A path, or the value of an option that is one, up to a hole. Addresses are none: `https://host/`.
+_BEGUN: Final = re.compile(r"(?:\A|\A-[A-Za-z]|[=:,@])(?:~|\.{1,2})?/(?!/)\S*\Z")
+
+
+def about_texts(rule: Rule) -> Iterator[Remark]:
+    """Yield which texts and patterns are paths, or parts of one, without being held to a directory."""
+    for call in calls(rule.template, rule.parameters):
+        for element in call.arguments:
+            if element not in call.scripts:
+                yield from _about_part(rule, element)
+        opener = OPENERS.get(posixpath.basename(call.path))
+        for parameter in [] if opener is None else _opened(rule, call, opener):
+            text = f"parameter {parameter.name!r} may name any file to {call.path!r}"
+            yield "RX208", f"{text}; use a path below the directories that are meant"
+
+
+def _about_part(rule: Rule, element: Element) -> Iterator[Remark]:
+    for at, piece in enumerate(element):
+        if isinstance(piece, str):
+            continue
+        before, behind = "".join(map(str, element[:at])), "".join(map(str, element[at + 1 :]))
+        if _BEGUN.search(before) and leads_out(rule.parameters[piece.name], before, behind):
+            text = f"parameter {piece.name!r} may hold '/../' and lead out of {before!r}"
+            yield "RX208", f"{text}; use a path below that, or a word"
+
+
+def _opened(rule: Rule, call: Call, opener: Program) -> Iterator[Parameter]:
+    """Yield which parameters are files that a program opens, and may be any."""
+    readings = tuple(read(opener, call.arguments))
+    is_told = any(reading.option in opener.scripts for reading in readings)
+    operands = [reading.element for reading in readings if not reading.option]
+    for element in operands[0 if is_told else opener.skips :]:
+        if (
+            len(element) == 1
+            and isinstance(element[0], Hole)
+            and is_any_path(rule.parameters[element[0].name])
+        ):
+            yield rule.parameters[element[0].name]
 
 
 def absent(directory: str) -> str:

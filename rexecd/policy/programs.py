@@ -253,6 +253,21 @@ ROWS: Final[tuple[tuple[str, Program], ...]] = (
     ("busybox toybox", _row(Sort.MULTICALL, "is many programs in one", skips=0)),
 )
 
+_opener = partial(_row, Sort.TOOL, "opens the files its operands name")
+#: Programs that open what their operands name, behind so many others. Most stand here for that alone.
+_OPENING: Final[tuple[tuple[str, Program], ...]] = (
+    ("cat tac nl rev od xxd hexdump strings base64 base32 fold column paste", _opener(skips=0)),
+    ("join comm cmp diff wc sort uniq cksum md5sum sha1sum sha224sum sha256sum sha384sum sha512sum b2sum", _opener(skips=0)),
+    ("zcat bzcat xzcat gzip gunzip bzip2 xz zstd file ls dir tree less more most", _opener(skips=0)),
+    ("touch mkdir rmdir unlink", _opener(skips=0)),
+    ("head tail", _opener(valued="-n -c -s --lines --bytes --sleep-interval --pid", skips=0)),
+    ("cut", _opener(valued="-b -c -d -f", skips=0)),
+    ("grep egrep fgrep zgrep",
+     _opener(scripts="-e -f --regexp --file", valued="-A -B -C -d -D -m --context --max-count", skips=1)),
+    ("sed", _opener(scripts="-e -f --expression --file", valued="-l", skips=1)),
+    ("awk gawk mawk", _opener(scripts="-f -e --file --source", valued="-v -F", skips=1)),
+)
+
 # fmt: on
 
 _STARTED: Final = (
@@ -277,6 +292,7 @@ VARIABLES: Final = MappingProxyType(
     | dict.fromkeys(_LOADED.split(), "says what is loaded into programs")
     | dict.fromkeys(_SHELLS.split(), "changes how shells start and read")
 )
+OPENERS: Final = MappingProxyType({name: program for names, program in _OPENING for name in names.split()})
 PROGRAMS: Final = MappingProxyType({name: program for names, program in ROWS for name in names.split()})
 
 _VERSION: Final = re.compile(r"-?[0-9][0-9.]*\Z")

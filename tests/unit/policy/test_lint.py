@@ -60,6 +60,11 @@ def run(words: str, *parameters: str, more: str = "") -> str:
     return f"run: [{quoted}]{declared}{more}"
 
 
+def pattern(text: str) -> str:
+    """Return a parameter that is a pattern."""
+    return f"x: {{type: pattern, matches: '{text}'}}"
+
+
 RULES = {
     # RX100
     "text inside the script of a shell": (run("/bin/bash|-c|echo {x}", TEXT), "RX100 RX101"),
@@ -171,7 +176,7 @@ RULES = {
     "a pattern for tar": (run("/bin/tar|xf|{x}", PATTERN), ""),
     "a word for tar": (run("/bin/tar|xf|{x}", WORD), ""),
     "a path for tar": (run("/bin/tar|xf|{x}", FILE), ""),
-    "text inside an argument of rsync": (run("/usr/bin/rsync|/srv/{x}|/mnt", TEXT), "RX105"),
+    "text inside an argument of rsync": (run("/usr/bin/rsync|/srv/{x}|/mnt", TEXT), "RX105 RX208"),
     "text tied to a harmless option": (run("/usr/bin/git|log|--grep={x}", TEXT), ""),
     "text tied to a harmful option": (run("/bin/tar|xf|/srv/a|--to-command={x}", TEXT), "RX105"),
     "a word behind a harmful option": (run("/usr/bin/rsync|-e|{x}|a|b", WORD), "RX105"),
@@ -306,6 +311,34 @@ RULES = {
     "a default at the end": (run("/bin/df|{x}|{y}", WORD, "y: {type: word, default: a}"), ""),
     "a flag in front": (run("/bin/df|{x}|{y}", "x: {type: flag, adds: ['-v']}", "y: {type: word}"), ""),
     "two defaults": (run("/bin/df|{x}|{y}", OPTIONAL, "y: {type: word, default: a}"), ""),
+    # RX208
+    "text in a path": (run("/bin/cat|/srv/{x}", TEXT), "RX208"),
+    "text at the end of a path": (run("/bin/cat|/srv/app-{x}.log", TEXT), "RX208"),
+    "text in a path of an option": (run("/opt/any|--file=/srv/{x}|-I/opt/{x}", TEXT), "RX208 RX208"),
+    "a word in a path": (run("/bin/cat|/srv/{x}", WORD), ""),
+    "a pattern of anything in a path": (run("/bin/cat|/srv/{x}", ANYTHING), "RX208"),
+    "a pattern that may be '..'": (run("/bin/ls|/srv/{x}", pattern("[a-z.]+")), "RX208"),
+    "a pattern that may be '..' and more": (run("/bin/cat|/srv/{x}.log", pattern("[a-z.]+")), ""),
+    "a pattern with slashes and points": (run("/bin/cat|/srv/{x}", pattern("[a-z0-9./]+")), "RX208"),
+    "a pattern of paths without '..'": (
+        run("/bin/cat|/srv/{x}", pattern("[a-z0-9][a-z0-9.-]*(/[a-z0-9][a-z0-9.-]*)*")),
+        "",
+    ),
+    "a pattern of paths without a point": (run("/bin/cat|/srv/{x}", pattern("[a-z/]+")), ""),
+    "text in an address": (run("/opt/any|https://web1/{x}", TEXT), ""),
+    "text behind a slash in a sentence": (run("/bin/echo|and/or {x}|a /srv {x}", TEXT), ""),
+    "text in a script with slashes": (run("/usr/bin/awk|/{x}/|/srv/a", TEXT), "RX100 RX102"),
+    "text is a file": (run("/bin/cat|{x}", TEXT), "RX208"),
+    "text is a file behind options": (run("/usr/bin/tail|-n|5|--|{x}", TEXT), "RX208"),
+    "text is a file behind a pattern": (run("/bin/grep|-m|5|a|{x}", TEXT), "RX208"),
+    "text is a file behind a pattern with an option": (run("/bin/grep|-e|a|{x}", TEXT), "RX208"),
+    "text is what is looked for": (run("/bin/grep|-m|5|--|{x}|/srv/a", TEXT), ""),
+    "text is the value of an option": (run("/usr/bin/tail|-n|{x}|/srv/a", TEXT), ""),
+    "text is a file for a script": (run("/usr/bin/sed|-n|5p|{x}", TEXT), "RX102 RX208"),
+    "a path is a file": (run("/bin/cat|{x}", FILE), ""),
+    "a word is a file": (run("/bin/cat|{x}", WORD), ""),
+    "a pattern of all paths is a file": (run("/bin/cat|{x}", pattern("[a-z/]+")), "RX208"),
+    "a pattern of some paths is a file": (run("/bin/cat|{x}", pattern("/srv/[a-z]+")), ""),
     # RX307
     "files for everybody": (run("/bin/df", more=", umask: '000'"), "RX307"),
     "files for the group": (run("/bin/df", more=", umask: '002'"), "RX307"),
