@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import enum
 import json
+import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -170,6 +171,7 @@ def _check_policy(path: Path, report: _Report, settings: Settings | None = None)
         token_principals=None if settings is None else _token_principals(settings.tokens),
         open_ended=tuple(_last_line(file) for file in files if not is_closed(file.text)),
         missing=frozenset(filter(_is_missing, directories_of(policy))),
+        shared=frozenset(filter(_is_shared, directories_of(policy))),
     )
     report.findings += _warnings(policy, facts)
 
@@ -219,6 +221,20 @@ def _is_missing(directory: str) -> bool:
     except OSError:
         return False
     return False
+
+
+def _is_shared(directory: str) -> bool:
+    """Return whether everybody can make names in a directory, or put another one in its place.
+
+    What is not there, is no directory or cannot be looked at is not known to be.
+    """
+    try:
+        here = Path(directory).resolve(strict=True)
+        modes = [path.stat().st_mode for path in (here, *here.parents)]
+    except (OSError, RuntimeError):
+        return False
+    is_open = stat.S_ISDIR(modes[0]) and bool(modes[0] & stat.S_IWOTH)
+    return is_open or any(mode & stat.S_IWOTH and not mode & stat.S_ISVTX for mode in modes[1:])
 
 
 def _warnings(policy: Policy, facts: Facts) -> list[_Finding]:

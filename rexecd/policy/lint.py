@@ -52,6 +52,8 @@ class Facts(NamedTuple):
     open_ended: tuple[Place, ...]
     #: Directories, and paths of sandboxes, that are not there.
     missing: frozenset[str]
+    #: Directories in which everybody can make names, or on the way to which.
+    shared: frozenset[str]
 
 
 #: The closed list.
@@ -116,7 +118,7 @@ def lint(policy: Policy, facts: Facts) -> tuple[Finding, ...]:
         remarks = {
             *about_calls(rule, facts.programs),
             *about_characters(rule),
-            *about_paths(rule, facts.missing),
+            *about_paths(rule, facts.missing, facts.shared),
             *about_texts(rule),
             *_about_secrets(rule),
             *_about_order(rule),

@@ -3,20 +3,21 @@
 The rules are those of `lint.py`, which gives the findings their places.
 """
 
+import enum
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from types import MappingProxyType
 from typing import Final
 
-from rexecd.policy.calls import Call, calls, read
+from rexecd.policy.calls import Call, Reading, calls, head, read
 from rexecd.policy.grants_lint import Remark
 from rexecd.policy.model import Rule
 from rexecd.policy.openness import is_any_path, leads_out
 from rexecd.policy.parameters import Parameter, Pass
 from rexecd.policy.places import Path
-from rexecd.policy.programs import OPENERS, Program
-from rexecd.policy.template import Element, Hole
+from rexecd.policy.programs import COPIERS, LOOKERS, OPENERS, WRITERS, WRITING, Program
+from rexecd.policy.template import Element, Hole, holes
 
 #: Directories of the system. With '/' behind them, also what lies below.
 _OWN: Final = MappingProxyType(
@@ -31,8 +32,11 @@ _OWN: Final = MappingProxyType(
         "/etc/ssl/private/": "keys",
         "/etc/rexecd/": "the policy itself",
         "/var/lib/rexecd/": "rexecd's own tokens and keys",
+        "/var/spool/cron/": "what runs later, and as whom",
     }
 )
+#: Where programs are, and what they obey: who may write a file there says what runs.
+_OBEYED: Final = ("/etc/", "/usr/", "/bin/", "/sbin/", "/lib/", "/lib32/", "/lib64/", "/boot/")
 #: Where others can make names.
 _SHARED: Final = ("/tmp/", "/var/tmp/", "/dev/shm/", "/run/lock/", "/run/user/", "/home")  # noqa: S108
 
@@ -45,26 +49,80 @@ def _covering(root: str, directories: Iterable[str]) -> str:
     )
 
 
-def about_paths(rule: Rule, missing: frozenset[str]) -> Iterator[Remark]:
-    """Yield what is to be said of the directories that paths may be below, of which some are missing."""
+def about_paths(rule: Rule, missing: frozenset[str], shared: frozenset[str]) -> Iterator[Remark]:
+    """Yield what is to be said of the directories that paths may be below.
+
+    Some of them are missing, and in some everybody can make names.
+    """
     for parameter in rule.parameters.values():
         if isinstance(parameter.kind, Path):
+            use = _use(rule, parameter)
             for root in parameter.kind.roots:
-                yield from _about_root(parameter, root.rstrip("/"))
+                yield from _about_root(parameter, root.rstrip("/"), use)
+                if is_shared(root, shared) and parameter.passed is Pass.ARGUMENT:
+                    text = (
+                        f"path {parameter.name!r} may be below {root!r}, where others can swap it for a link"
+                    )
+                    yield (
+                        "RX203",
+                        f"{text}; use 'pass: descriptor', or a directory in which only root can write",
+                    )
                 if root in missing or "*" in root:
                     text = f"path {parameter.name!r} may be below {root!r}, {absent(root)}"
                     yield "RX206", f"{text} or correct it"
 
 
-def _about_root(parameter: Parameter, root: str) -> Iterator[Remark]:
+def is_shared(directory: str, shared: frozenset[str]) -> bool:
+    """Return whether others can make names in a directory: it is known for that, or one of those given."""
+    return directory in shared or bool(_covering(directory.rstrip("/"), _SHARED))
+
+
+class _Use(enum.Enum):
+    """What a rule's programs do with a path."""
+
+    #: They do not open it.
+    LOOK = "look"
+    OPEN = "open"
+    WRITE = "write"
+
+
+def _use(rule: Rule, parameter: Parameter) -> _Use:
+    """Return the most that is known to be done with a path; what is not known opens it."""
+    found = {
+        _use_of(call, reading)
+        for call in calls(rule.template, rule.parameters)
+        for reading in read(call.program, call.arguments)
+        if any(hole.name == parameter.name for hole in holes(reading.element))
+    }
+    return next((use for use in (_Use.WRITE, _Use.OPEN, _Use.LOOK) if use in found), _Use.OPEN)
+
+
+def _use_of(call: Call, reading: Reading) -> _Use:
+    name = posixpath.basename(call.path)
+    is_target = name in WRITERS or (name in COPIERS and reading.element is call.arguments[-1])
+    is_output = call.program is not None and reading.option in call.program.risky & WRITING
+    if is_output or (is_target and not reading.option) or (name == "dd" and head(reading.element) == "of="):
+        return _Use.WRITE
+    return _Use.LOOK if name in LOOKERS else _Use.OPEN
+
+
+def _about_root(parameter: Parameter, root: str, use: _Use) -> Iterator[Remark]:
     text = f"path {parameter.name!r} may be below {root or '/'!r}"
+    inside = "" if use is _Use.LOOK else next((own for own in _OWN if own.startswith(f"{root}/")), "")
     if not root:
         yield "RX201", f"{text}, which is everywhere; name the directories that are meant"
     elif own := _covering(root, _OWN):
         yield "RX201", f"{text}, which holds {_OWN[own]}; name the directories that are meant"
-    if _covering(root, _SHARED) and parameter.passed is Pass.ARGUMENT:
-        remedy = "use 'pass: descriptor', or a directory in which only root can write"
-        yield "RX203", f"{text}, where others can swap it for a link; {remedy}"
+    elif inside:
+        yield (
+            "RX201",
+            f"{text}, and {inside!r} there holds {_OWN[inside]}; name the directories that are meant",
+        )
+    elif use is _Use.WRITE and _covering(root, _OBEYED):
+        yield (
+            "RX201",
+            f"{text} and is written to, where programs are or what they obey; name another directory",
+        )
 
 
 #: A path, or the value of an option that is one, up to a hole. Addresses are none: `https://host/`.

@@ -229,7 +229,8 @@ ROWS: Final[tuple[tuple[str, Program], ...]] = (
      _tool(_SQL, risky="-c -e", scripts="--eval", valued="-a -h -i -n -p -r -s -u", fed=0, told="-x -X")),
     ("tcpdump tshark dumpcap", _tool("writes captures and starts a program for each", risky="-z -w -r -Z")),
     ("openssl gpg", _tool(_KEYS, risky="-in -out -engine -provider --output")),
-    ("cp mv ln install dd tee truncate shred rm", _tool("writes or removes what it is told to", risky="-t")),
+    ("cp mv ln install dd tee truncate shred rm",
+     _tool("writes or removes what it is told to", risky="-t --target-directory")),
     ("chmod chown chgrp setfacl setcap", _tool("changes who may use the files its arguments name")),
     ("make gmake ninja",
      _tool("runs whatever its makefile says", risky="-C --directory", scripts="-f --file --makefile --eval")),
@@ -257,7 +258,8 @@ _opener = partial(_row, Sort.TOOL, "opens the files its operands name")
 #: Programs that open what their operands name, behind so many others. Most stand here for that alone.
 _OPENING: Final[tuple[tuple[str, Program], ...]] = (
     ("cat tac nl rev od xxd hexdump strings base64 base32 fold column paste", _opener(skips=0)),
-    ("join comm cmp diff wc sort uniq cksum md5sum sha1sum sha224sum sha256sum sha384sum sha512sum b2sum", _opener(skips=0)),
+    ("join comm cmp diff wc sort uniq cksum md5sum sha1sum sha224sum sha256sum sha384sum sha512sum b2sum",
+     _opener(skips=0)),
     ("zcat bzcat xzcat gzip gunzip bzip2 xz zstd file ls dir tree less more most", _opener(skips=0)),
     ("touch mkdir rmdir unlink", _opener(skips=0)),
     ("head tail", _opener(valued="-n -c -s --lines --bytes --sleep-interval --pid", skips=0)),
@@ -291,6 +293,19 @@ VARIABLES: Final = MappingProxyType(
     dict.fromkeys(_STARTED.split(), "names what other programs start")
     | dict.fromkeys(_LOADED.split(), "says what is loaded into programs")
     | dict.fromkeys(_SHELLS.split(), "changes how shells start and read")
+)
+#: Programs that change every file their operands name, and those that change the last one.
+WRITERS: Final = frozenset(
+    {"tee", "truncate", "shred", "rm", "rmdir", "unlink", "touch", "mkdir", "sponge", "patch", "mv"}
+).union({"chmod", "chown", "chgrp", "setfacl", "setcap"})
+COPIERS: Final = frozenset({"cp", "ln", "link", "install", "rsync", "scp"})
+#: Options of programs above behind which stands what is written.
+WRITING: Final = frozenset(
+    {"-o", "-O", "-P", "-t", "-w", "-out", "--output", "--output-dir", "--target-directory", "--log-file"}
+)
+#: Programs that tell of a file no more than that it is there, and what it is like.
+LOOKERS: Final = frozenset(
+    {"df", "du", "stat", "ls", "mountpoint", "findmnt", "test", "realpath", "readlink"}
 )
 OPENERS: Final = MappingProxyType({name: program for names, program in _OPENING for name in names.split()})
 PROGRAMS: Final = MappingProxyType({name: program for names, program in ROWS for name in names.split()})

@@ -233,7 +233,7 @@ def test_a_policy_alone_needs_nothing_beside_it(
     status = main(["check", "--policy", "policy.yaml"])
 
     assert (0, ["policy.yaml"]) == (status, os.listdir(tmp_path))
-    assert [Facts({"/bin/true": None}, None, (), frozenset())] == told
+    assert [Facts({"/bin/true": None}, None, (), frozenset(), frozenset())] == told
     assert capsys.readouterr().err.startswith("rexecd: warning: policy.yaml:8:3: ")
 
 
@@ -253,6 +253,7 @@ def test_lint_is_told_what_the_machine_says(tmp_path: Path, monkeypatch: pytest.
             frozenset({"ci"}),
             (Place(f"{tmp_path}/policy.yaml", 12, 1),),
             frozenset({"/nowhere"}),
+            frozenset(),
         )
     ] == told
 
@@ -270,6 +271,54 @@ def test_a_script_that_others_can_change_is_a_warning(
 
     assert 1 == main(["check", "--strict", "--policy", str(path)])
     assert f": RX107 '{script}' can be changed by group or others" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("mode", "expected"), [(0o777, True), (0o1777, True), (0o755, False)])
+def test_lint_is_told_where_everybody_can_make_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, *, expected: bool
+) -> None:
+    """Of the directories that paths may be below."""
+    data = tmp_path / "data"
+    data.mkdir()
+    data.chmod(mode)
+    text = f"/bin/df {{x}}\n    parameters: {{x: {{type: path, under: [{data}/]}}}}"
+    path = keep(tmp_path, POLICY.replace("/bin/true", text))
+    told = warn(monkeypatch, Place("x", 1, 1))
+    main(["check", "--policy", str(path)])
+
+    assert [{f"{data}/"} if expected else set()] == [facts.shared for facts in told]
+
+
+@pytest.mark.parametrize(
+    ("place", "mode", "expected"),
+    [
+        ("a/b", 0o777, True),
+        ("a/b", 0o1777, True),
+        ("a/b", 0o775, False),
+        ("a", 0o777, True),
+        ("a", 0o1777, False),
+        ("a/b/file", 0o666, False),
+    ],
+)
+def test_a_directory_is_shared_if_everybody_can_change_what_it_holds(
+    tmp_path: Path, place: str, mode: int, *, expected: bool
+) -> None:
+    """There, or by another one in its place; what is sticky keeps what is ours."""
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/file").touch()
+    (tmp_path / "link").symlink_to("a/b")
+    (tmp_path / place).chmod(mode)
+    asked = f"{tmp_path}/a/b/file" if place.endswith("file") else f"{tmp_path}/link/"
+
+    assert expected is check._is_shared(asked)
+
+
+@pytest.mark.parametrize("name", ["none", "loop"])
+def test_what_cannot_be_looked_at_is_not_said_to_be_shared(tmp_path: Path, name: str) -> None:
+    """Nothing is known of it."""
+    (tmp_path / "loop").symlink_to("loop")
+
+    assert not check._is_shared(f"{tmp_path}/{name}")
 
 
 @pytest.mark.parametrize("is_there", [True, False])

@@ -18,7 +18,7 @@ from rexecd.yamltext import Place
 from tests.catalogues import document_tables
 
 ROOT = Path(__file__).parents[3]
-SILENT = Facts(programs={}, token_principals=None, open_ended=(), missing=frozenset())
+SILENT = Facts(programs={}, token_principals=None, open_ended=(), missing=frozenset(), shared=frozenset())
 
 
 def make(
@@ -58,6 +58,11 @@ def run(words: str, *parameters: str, more: str = "") -> str:
     quoted = ", ".join(f"'{word}'" for word in words.split("|"))
     declared = f", parameters: {{{', '.join(parameters)}}}" if parameters else ""
     return f"run: [{quoted}]{declared}{more}"
+
+
+def below(root: str) -> str:
+    """Return a parameter that is a path."""
+    return f"x: {{type: path, under: [{root}]}}"
 
 
 def pattern(text: str) -> str:
@@ -283,6 +288,21 @@ RULES = {
         run("/bin/df|{x}", "x: {type: path, under: [/tmp], pass: descriptor}"),
         "",
     ),
+    "a path in everything that varies": (run("/bin/cat|{x}", below("/var")), "RX201"),
+    "a path in everything that is kept": (run("/opt/any|{x}", below("/var/lib/")), "RX201"),
+    "a path in a part of what is kept": (run("/opt/any|{x}", below("/var/lib/app")), ""),
+    "a path that is only looked at": (run("/bin/ls|-l|{x}", below("/var")), ""),
+    "a path of jobs": (run("/bin/ls|{x}", below("/var/spool/cron/crontabs")), "RX201"),
+    "a path of other things that wait": (run("/bin/cat|{x}", below("/var/spool/lpd")), ""),
+    "a path to write to in /etc": (run("/usr/bin/tee|-a|{x}", below("/etc/cron.d")), "RX201"),
+    "a path to write to among programs": (run("/usr/bin/tee|{x}", below("/usr/local/bin")), "RX201"),
+    "a path to write to elsewhere": (run("/usr/bin/tee|{x}", FILE), ""),
+    "a path to read in /etc": (run("/bin/cat|{x}", below("/etc/cron.d")), ""),
+    "a path to copy to": (run("/bin/cp|/srv/a|{x}", below("/usr/local/bin")), "RX201"),
+    "a path to copy from": (run("/bin/cp|{x}|/srv/a", below("/etc/nginx")), ""),
+    "a path to fetch into": (run("/usr/bin/curl|-so|{x}|https://web1", below("/etc/nginx")), "RX201"),
+    "a path to dump into": (run("/bin/dd|of={x}", below("/boot")), "RX201"),
+    "a path to dump": (run("/bin/dd|if={x}", below("/boot")), ""),
     # RX204
     "an option that loses its value": (run("/bin/df|-n|{x}|--|a", OPTIONAL), "RX204"),
     "an option that is called like its value": (run("/bin/df|--x|{x}", OPTIONAL), "RX204"),
@@ -460,6 +480,15 @@ def test_a_directory_that_is_not_there_is_found() -> None:
 
     assert {"/srv/", "/var", "/opt"} == directories_of(policy)
     assert ([], ["RX206", "RX306"]) == (codes(policy, nothing), codes(policy, all_))
+
+
+@pytest.mark.parametrize(("passed", "expected"), [("argument", ["RX203"]), ("descriptor", [])])
+def test_a_directory_of_everybodys_is_found(passed: str, expected: list[str]) -> None:
+    """Which are is handed in, as they are written."""
+    policy = make({"c": run("/bin/df|{x}", f"x: {{type: path, under: [/srv/, /opt], pass: {passed}}}")})
+
+    assert expected == codes(policy, SILENT._replace(shared=frozenset({"/srv/"})))
+    assert [] == codes(policy, SILENT._replace(shared=frozenset({"/"})))
 
 
 def test_a_sandbox_that_opens_what_is_not_there_is_found() -> None:

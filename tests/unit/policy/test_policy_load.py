@@ -284,7 +284,9 @@ def test_an_example_of_the_manual_is_a_policy(block: str) -> None:
     """It loads as it stands below a head, its own examples hold, and nothing in it is unwise."""
     head = "version: 1\nprincipals: {ci: {roles: [all]}}\nroles: {all: {allow: ['*']}}\n"
     policy = load(head + block, "manual", accounts=Machine())
-    facts = Facts({}, token_principals=frozenset({"ci"}), open_ended=(), missing=frozenset())
+    facts = Facts(
+        {}, token_principals=frozenset({"ci"}), open_ended=(), missing=frozenset(), shared=frozenset()
+    )
 
     assert () == run_examples(policy, resolve=resolve)[1]
     assert () == lint(policy, facts)
