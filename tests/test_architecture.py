@@ -36,6 +36,7 @@ FLOORS: Final[list[set[str]]] = [
     {"policy.parameter_tables", "policy.restrict", "policy.words", "policy.calls"},
     {"policy.identity", "policy.decide", "policy.grants_lint", "policy.shell_lint", "policy.diff"},
     {"policy.limits_lint", "policy.programs_lint", "policy.paths_lint"},
+    {"policy.environment_lint"},
     {
         "policy.lint",
         "policy.declare",

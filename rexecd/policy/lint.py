@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from rexecd.policy.calls import Call, calls, head, literal
+from rexecd.policy.environment_lint import about_environment, searched
 from rexecd.policy.grants_lint import Remark, about_reach, about_roles, about_tokens, alike
 from rexecd.policy.limits_lint import about_limits, reached
 from rexecd.policy.model import Policy, Rule
@@ -19,7 +20,6 @@ from rexecd.policy.openness import is_open
 from rexecd.policy.parameters import Pass
 from rexecd.policy.paths_lint import about_paths, about_texts, absent
 from rexecd.policy.places import Path
-from rexecd.policy.programs import VARIABLES
 from rexecd.policy.programs_lint import about_calls
 from rexecd.policy.shell_lint import about_characters
 from rexecd.policy.template import holes
@@ -123,7 +123,7 @@ def lint(policy: Policy, facts: Facts) -> tuple[Finding, ...]:
             *_about_secrets(rule),
             *_about_order(rule),
             *_about_options(rule),
-            *_about_environment(rule),
+            *about_environment(rule, facts.shared),
             *_about_settings(rule, facts),
             *about_limits(rule, facts.missing),
             *about_reach(rule, policy),
@@ -149,12 +149,16 @@ def _calls(policy: Policy) -> Iterator[Call]:
 
 
 def directories_of(policy: Policy) -> frozenset[str]:
-    """Return what rules name besides programs: where they start, their paths' roots, what sandboxes open."""
+    """Return what rules name besides programs.
+
+    That is where they start, their paths' roots, what sandboxes open, and where variables lead programs.
+    """
     kinds = [parameter.kind for rule in policy.rules.values() for parameter in rule.parameters.values()]
     roots = frozenset(root for kind in kinds if isinstance(kind, Path) for root in kind.roots)
     sandboxes = [rule.sandbox for rule in policy.rules.values() if rule.sandbox is not None]
     opened = frozenset(path for sandbox in sandboxes for path in reached(sandbox))
-    return roots.union(opened, (rule.working_directory for rule in policy.rules.values()))
+    named = frozenset[str]().union(*map(searched, policy.rules.values()))
+    return roots.union(opened, named, (rule.working_directory for rule in policy.rules.values()))
 
 
 def _unsilenced(rule: Rule, remarks: set[Remark]) -> Iterator[Remark]:
@@ -201,18 +205,8 @@ def _about_options(rule: Rule) -> Iterator[Remark]:
                 yield "RX204", f"{text}; write '{option}={{{name}}}' as one argument, or give it a default"
 
 
-# RX3xx: rules. RX303 and RX4xx are in `grants_lint.py`, RX308 to RX312 in `limits_lint.py`, RX111 in
-# `shell_lint.py`.
-
-_HARMLESS: Final = frozenset({"", "cat", "/bin/cat", "/usr/bin/cat", "true", "/bin/true", "/usr/bin/true"})
-
-
-def _about_environment(rule: Rule) -> Iterator[Remark]:
-    for name, value in rule.environment.items():
-        if name in VARIABLES and value not in _HARMLESS:
-            text = f"variable {name!r} {VARIABLES[name]}"
-            yield "RX305", f"{text}; remove it, or make sure that only root can change what it names"
-
+# RX3xx: rules. RX303 and RX4xx are in `grants_lint.py`, RX305 in `environment_lint.py`, RX308 to RX312 in
+# `limits_lint.py`, RX111 in `shell_lint.py`.
 
 #: Writing for group and others.
 _WRITING: Final = 0o022

@@ -394,6 +394,20 @@ RULES = {
     "a variable that starts a program": (run("/bin/df", more=", environment: {PAGER: less}"), "RX305"),
     "a pager that is none": (run("/bin/df", more=", environment: {PAGER: cat, SYSTEMD_PAGER: ''}"), ""),
     "another variable": (run("/bin/df", more=", environment: {LANG: C}"), ""),
+    "options of make": (run("/bin/df", more=", environment: {MAKEFLAGS: '--eval=x'}"), "RX305"),
+    "settings of git": (run("/bin/df", more=", environment: {GIT_CONFIG_SYSTEM: /srv/git}"), "RX305"),
+    "a name for git": (run("/bin/df", more=", environment: {GIT_AUTHOR_NAME: ann}"), ""),
+    "a script of one version": (run("/bin/df", more=", environment: {LUA_INIT_5_3: x}"), "RX305"),
+    "a variable of a family that is none": (run("/bin/df", more=", environment: {LUAPATH: x}"), ""),
+    "keys of less": (run("/bin/df", more=", environment: {LESSKEY: /srv/keys}"), "RX305"),
+    "settings of curl": (run("/bin/df", more=", environment: {CURL_HOME: /srv}"), "RX305"),
+    "settings of kubectl": (run("/bin/df", more=", environment: {KUBECONFIG: /srv/kube}"), "RX305"),
+    "a switch of python": (run("/bin/df", more=", environment: {PYTHONUNBUFFERED: '1'}"), ""),
+    "programs of everybody": (run("/bin/df", more=", environment: {PATH: '/tmp:/usr/bin'}"), "RX305"),
+    "programs of the system": (run("/bin/df", more=", environment: {PATH: '/opt/app/bin:/usr/bin'}"), ""),
+    "a home of everybody": (run("/bin/df", more=", environment: {HOME: /tmp}"), "RX305"),
+    "a home of one's own": (run("/bin/df", more=", environment: {HOME: /srv/app}"), ""),
+    "a place for files that do not last": (run("/bin/df", more=", environment: {TMPDIR: /tmp}"), ""),
 }  # fmt: skip
 
 
@@ -480,6 +494,19 @@ def test_a_directory_that_is_not_there_is_found() -> None:
 
     assert {"/srv/", "/var", "/opt"} == directories_of(policy)
     assert ([], ["RX206", "RX306"]) == (codes(policy, nothing), codes(policy, all_))
+
+
+def test_a_directory_of_everybodys_in_a_variable_is_found() -> None:
+    """Which are is handed in, as far as programs look for something there."""
+    policy = make(
+        {"c": run("/bin/df", more=", environment: {PATH: '/opt/bin:/bin', HOME: /srv, TMPDIR: /var}")}
+    )
+    facts = SILENT._replace(shared=frozenset({"/opt/bin", "/srv", "/var"}))
+
+    assert {"/", "/opt/bin", "/bin", "/srv"} == directories_of(policy)
+    assert ["'HOME'", "'PATH'"] == sorted(
+        re.findall("'[A-Z]+'", finding.message)[0] for finding in lint(policy, facts)
+    )
 
 
 @pytest.mark.parametrize(("passed", "expected"), [("argument", ["RX203"]), ("descriptor", [])])
