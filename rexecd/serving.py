@@ -13,7 +13,7 @@ import socketserver
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 #: How long the accept loop rests when the machine is out of descriptors or memory: it must
@@ -64,6 +64,8 @@ class BoundedThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer
         socketserver.BaseServer.__init__(self, listener.getsockname(), handler)
         self.socket = listener
         self.stop = stop
+        #: Called at each turn of the accept loop, at least twice a second: who turns says so.
+        self.on_turn: Callable[[], None] = lambda: None
         self._most = most
         self._active = 0
         self._changed = threading.Condition()
@@ -72,6 +74,10 @@ class BoundedThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer
     def active(self) -> int:
         """Return how many connections have a thread."""
         return self._active
+
+    def service_actions(self) -> None:
+        """Do what is done at each turn; `serve_forever` calls this."""
+        self.on_turn()
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept; rest a moment where the kernel says it has nothing left to give."""

@@ -4,6 +4,7 @@ Both processes read this file; the gateway needs nothing else but its certificat
 """
 
 import os
+import re
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,8 @@ _LAST_PORT: Final = 65535
 _LONGEST_HOST: Final = 253
 #: A Unix socket's name has to fit in sun_path (unix(7)).
 _LONGEST_SOCKET_PATH: Final = 107
+#: As useradd(8) and systemd take it; a number would be read as a uid by some and as a name by others.
+_USER: Final = re.compile("[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class Settings:
     max_commands: int
     max_commands_each: int
     containment: str
+    #: Empty: the monitor's own user.
+    gateway_user: str
 
     @property
     def seam_socket(self) -> Path:
@@ -101,6 +106,12 @@ def _listen_schema() -> Schema:
 
 def _banner(text: str) -> str | None:
     return f"a banner has at most {MAX_TEXT} bytes" if len(text.encode()) > MAX_TEXT else None
+
+
+def _user_name(text: str) -> str | None:
+    if not text or _USER.fullmatch(text):
+        return None
+    return "a user name has letters, digits and . _ - and at most 32 of them"
 
 
 _PATH: Final = Text("a path")
@@ -200,6 +211,12 @@ SETTINGS: Final = Table(
             "memory then hold for each process, and those of processes are not to be had. With auto by a "
             "control group where there can be one.",
             default="auto",
+        ),
+        "gateway_user": Key(
+            Text("a user name", check=_user_name),
+            "The user the gateway runs as: nobody else may open the seam between the two processes. Empty is "
+            "the monitor's own user. Under `rexecd serve`, which runs both as one user, it says nothing.",
+            default="",
         ),
     },
     "The daemon's settings. Every key but version may be left out. Relative paths start at the directory "

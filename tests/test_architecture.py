@@ -49,7 +49,7 @@ FLOORS: Final[list[set[str]]] = [
     {"policy.command"},
     {"policy.load"},
     # 2: the machine room
-    {"files", "confine", "accounts", "systemd", "serving"},
+    {"files", "confine", "accounts", "systemd", "serving", "tasks"},
     {
         "settings",
         "tls",
@@ -68,7 +68,14 @@ FLOORS: Final[list[set[str]]] = [
     {"execution.launcher", "execution.spawn"},
     {"execution.probe"},
     # 3: sessions
-    {"gateway.stream", "gateway.grace", "gateway.report", "monitor.admission", "monitor.conversation"},
+    {
+        "gateway.stream",
+        "gateway.grace",
+        "gateway.report",
+        "monitor.admission",
+        "monitor.conversation",
+        "monitor.doors",
+    },
     {"gateway.relay", "monitor.service", "monitor.running"},
     {"gateway.session", "monitor.session", "monitor.admin"},
     # 4: loops

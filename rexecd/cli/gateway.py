@@ -15,33 +15,41 @@ from rexecd.cli import say
 from rexecd.confine import deny_exec, hide_memory, raise_descriptor_limit
 from rexecd.errors import ConfigError
 from rexecd.gateway.report import Reporter
-from rexecd.gateway.server import DESCRIPTORS_EACH, DESCRIPTORS_ELSE, GatewayServer, listener
+from rexecd.gateway.server import DESCRIPTORS_EACH, DESCRIPTORS_ELSE, TASKS_ELSE, GatewayServer, listener
 from rexecd.serving import Signals
 from rexecd.settings import Settings, address, load_settings
-from rexecd.systemd import inherited_sockets
+from rexecd.systemd import Manager
+from rexecd.tasks import check_tasks
 from rexecd.tls import server_context
 
 _REPORT_TIME: Final = 2.0
+#: What a socket unit calls the listener (FileDescriptorName=).
+LISTENER: Final = "callers"
 
 
 def gateway(arguments: argparse.Namespace) -> int:
     """Serve callers until a signal, or the end of `--lifeline`; return 0 for an orderly stop."""
+    manager = Manager(os.environ)
     settings = load_settings(arguments.config)
     needed = settings.max_connections * DESCRIPTORS_EACH + DESCRIPTORS_ELSE
-    raise_descriptor_limit(needed, what=f"max_connections: {settings.max_connections}")
+    what = f"max_connections: {settings.max_connections}"
+    raise_descriptor_limit(needed, what=what)
+    check_tasks(settings.max_connections + TASKS_ELSE, what=what)
     context = server_context(settings.certificate, settings.key)
-    sock = _socket(settings, arguments.listen)
+    sock = _socket(manager, settings, arguments.listen)
     hide_memory()
     deny_exec()
-    signals = Signals([signal.SIGTERM, signal.SIGINT])
+    signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     reporter = Reporter(settings.seam_socket)
     reporter.start()
     server = GatewayServer(sock, settings, context, reporter)
+    server.on_turn = manager.at_each_turn(lambda: _status(server, settings))
     threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
     host, port = sock.getsockname()[:2]
     say.out(f"rexecd: ready on {f'[{host}]' if ':' in host else host}:{port}")
-    lifeline = [] if arguments.lifeline is None else [arguments.lifeline]
-    signals.wait(*lifeline)
+    manager.ready(_status(server, settings))
+    _wait_for_the_end(server, manager, signals, arguments.lifeline)
+    manager.stopping("stopping")
     ended = server.stop_and_wait(settings.stop_time)
     reporter.stop(_REPORT_TIME)
     if not ended:
@@ -49,11 +57,39 @@ def gateway(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _socket(settings: Settings, listen: str | None) -> socket.socket:
+def _wait_for_the_end(
+    server: GatewayServer, manager: Manager, signals: Signals, lifeline: int | None
+) -> None:
+    """Sleep until a signal ends the service, or the lifeline does; renew the certificate at each SIGHUP."""
+    lifelines = [] if lifeline is None else [lifeline]
+    while True:
+        numbers, ended = signals.wait(*lifelines)
+        if ended or signal.SIGTERM in numbers or signal.SIGINT in numbers:
+            return
+        if signal.SIGHUP in numbers:
+            manager.reloading()
+            _renew(server)
+            manager.ready()
+
+
+def _renew(server: GatewayServer) -> None:
+    """Read the certificate and its key again; with faulty ones the old ones stay, and it is said."""
+    try:
+        server.renew(server_context(server.settings.certificate, server.settings.key))
+    except ConfigError as error:
+        for fault in error.faults:
+            say.error("rexecd", f"{fault} (the old certificate stays in use)")
+
+
+def _status(server: GatewayServer, settings: Settings) -> str:
+    return f"{server.active} of at most {say.count(settings.max_connections, 'connection')}"
+
+
+def _socket(manager: Manager, settings: Settings, listen: str | None) -> socket.socket:
     """Return the inherited listener if there is one, else the one of the settings or --listen."""
-    inherited = inherited_sockets(os.environ)
-    if inherited:
-        return inherited[0]
+    inherited = manager.listener(LISTENER, _is_tcp)
+    if inherited is not None:
+        return inherited
     host, port = address(listen) if listen else settings.listen
     try:
         return listener(host, port)
@@ -62,3 +98,7 @@ def _socket(settings: Settings, listen: str | None) -> socket.socket:
         raise ConfigError(
             f"cannot listen on {where}: {error.strerror}: choose another with 'listen' or --listen"
         ) from None
+
+
+def _is_tcp(sock: socket.socket) -> bool:
+    return sock.type == socket.SOCK_STREAM and sock.family in (socket.AF_INET, socket.AF_INET6)

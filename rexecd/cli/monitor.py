@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from rexecd import __version__
 from rexecd.audit.events import Action
@@ -20,44 +20,19 @@ from rexecd.execution.probe import probe, written
 from rexecd.execution.workers import Workers
 from rexecd.files import check_directory, lock
 from rexecd.identity.store import Store
-from rexecd.monitor.server import AdminServer, SeamServer, descriptors_needed
+from rexecd.monitor.doors import Doors, Gatekeeper, gateway_account, opened_doors, prepare_directory
+from rexecd.monitor.server import AdminServer, SeamServer, descriptors_needed, tasks_needed
 from rexecd.monitor.service import Service, load_feasible
 from rexecd.policy.model import Policy
-from rexecd.seam.channel import PeerProcess, listen
 from rexecd.serving import Signals
 from rexecd.settings import Settings, load_settings
+from rexecd.systemd import Manager
+from rexecd.tasks import check_tasks
 
 #: How often the trail is synced and its key's past forgotten.
 _PERSIST_EVERY: Final = 1.0
 #: How often it is looked for workers that nobody needs any more.
 _RETIRE_EVERY: Final = 20.0
-#: How long a channel may wait until `serve` has said which process the gateway is.
-_INTRODUCTION: Final = 10.0
-
-
-class Gatekeeper:
-    """Who may open a channel: our own user and, under `serve`, only the gateway's process.
-
-    Under `serve` commands may run as the same user, so the user alone would say nothing.
-    """
-
-    def __init__(self, *, by_pid: bool) -> None:
-        self._pid: int | None = None
-        self._known = threading.Event()
-        if not by_pid:
-            self._known.set()
-
-    def introduce(self, pid: int) -> None:
-        """Take the gateway's process id from `serve`; there is only one, once."""
-        if not self._known.is_set():
-            self._pid = pid
-            self._known.set()
-
-    def admits(self, peer: PeerProcess) -> bool:
-        """Return whether a channel's other end is the gateway."""
-        if peer.uid != os.geteuid() or not self._known.wait(_INTRODUCTION):
-            return False
-        return self._pid is None or peer.pid == self._pid
 
 
 @contextlib.contextmanager
@@ -109,20 +84,37 @@ def opened_workers(settings: Settings) -> Iterator[Workers]:
 
 def monitor(arguments: argparse.Namespace) -> int:
     """Serve the gateway and the operator until a signal, or the end of `--lifeline`."""
+    manager = Manager(os.environ)
     settings = load_settings(arguments.config)
     restore_signals()
     os.umask(0o077)
-    settings.run.mkdir(mode=0o700, exist_ok=True)
-    check_directory(settings.run)
+    is_alone = arguments.lifeline is None
+    gateway = gateway_account(settings) if is_alone else None  # `serve` runs both as one user
+    prepare_directory(settings, gateway)
+    keeper = Gatekeeper(os.geteuid() if gateway is None else gateway.uid, by_pid=not is_alone)
     with opened_workers(settings) as workers:
         what = f"max_connections: {settings.max_connections} with max_commands: {settings.max_commands}"
         raise_descriptor_limit(descriptors_needed(settings), what=what)
-        with opened_service(settings, workers=workers) as service:
-            return _serve(service, workers, arguments.lifeline)
+        check_tasks(tasks_needed(settings), what=what)
+        with (
+            opened_service(settings, workers=workers) as service,
+            opened_doors(settings, manager, gateway) as doors,
+        ):
+            return _serve(_Parts(service, workers, keeper, manager), doors, arguments.lifeline)
 
 
-def _serve(service: Service, workers: Workers, lifeline: int | None) -> int:
+class _Parts(NamedTuple):
+    """What a monitor is made of."""
+
+    service: Service
+    workers: Workers
+    keeper: Gatekeeper
+    manager: Manager
+
+
+def _serve(parts: _Parts, doors: Doors, lifeline: int | None) -> int:
     """Answer until the end, and bring it about in order; return 1 if it was not asked for."""
+    service, workers, keeper, manager = parts
     settings = service.settings
     os.chdir("/")
     hide_memory()
@@ -130,19 +122,19 @@ def _serve(service: Service, workers: Workers, lifeline: int | None) -> int:
     service.trail.start_keeper(_PERSIST_EVERY)
     service.recorder.record(Action.SERVICE_STARTED, version=__version__)
     service.recorder.record(Action.POLICY_LOADED)
-    keeper = Gatekeeper(by_pid=lifeline is not None)
-    seam_server = SeamServer(listen(settings.seam_socket, mode=0o600), service, keeper.admits)
-    admin_server = AdminServer(listen(settings.admin_socket, mode=0o600), service)
+    seam_server = SeamServer(doors.seam, service, keeper.admits)
+    seam_server.on_turn = manager.at_each_turn(lambda: _news(service))
+    admin_server = AdminServer(doors.admin, service)
     for name, server in (("accept", seam_server), ("admin", admin_server)):
         threading.Thread(target=server.serve_forever, name=name, daemon=True).start()
     say.note("rexecd", f"commands run as {service.run_as} where their rule does not say; {_ends(workers)}")
     say.out(f"rexecd: monitor ready on {settings.seam_socket}")
-    status = _wait_for_the_end(service, workers, signals, keeper, lifeline)
+    manager.ready(_news(service))
+    status = _wait_for_the_end(parts, signals, lifeline)
+    manager.stopping("stopping")
     if not seam_server.stop_and_wait(settings.stop_time):
         say.error("rexecd", f"monitor: {say.count(seam_server.active, 'session')} did not end in time")
     admin_server.stop_and_wait(1.0)
-    for path in (settings.seam_socket, settings.admin_socket):
-        path.unlink(missing_ok=True)
     with contextlib.suppress(TrailError):
         service.recorder.record(Action.SERVICE_STOPPED)
     return status
@@ -156,18 +148,33 @@ def _ends(workers: Workers) -> str:
     return f"they are ended by control groups{bound}"
 
 
-def _wait_for_the_end(
-    service: Service, workers: Workers, signals: Signals, keeper: Gatekeeper, lifeline: int | None
-) -> int:
+def _news(service: Service) -> str:
+    """Return how the service is, in the few words of `systemctl status`."""
+    facts = [
+        f"policy {service.policy.digest[:12]}",
+        say.count(service.sessions.now, "session"),
+        f"{say.count(service.admission.running, 'command')} running",
+    ]
+    if service.policy_error is not None:
+        facts.append("the last reload was refused")
+    if not service.trail.healthy:
+        facts.append("THE TRAIL CANNOT BE WRITTEN: nothing runs")
+    return ", ".join(facts)
+
+
+def _wait_for_the_end(parts: _Parts, signals: Signals, lifeline: int | None) -> int:
     """Sleep until a signal ends the service or the lifeline does (0), or nothing can be started (1).
 
     Reload at each SIGHUP, and end workers that nobody needs.
     """
+    service, workers, keeper, manager = parts
     lifelines = [] if lifeline is None else [lifeline]
     while True:
         numbers, ready = signals.wait(workers.fileno(), *lifelines, seconds=_RETIRE_EVERY)
         if signal.SIGHUP in numbers:
+            manager.reloading()
             _reload(service)
+            manager.ready(_news(service))
         if signal.SIGTERM in numbers or signal.SIGINT in numbers:
             return 0
         if workers.fileno() in ready:

@@ -20,6 +20,7 @@ from rexecd.confine import adopt_orphans, children, hide_memory
 from rexecd.errors import ConfigError
 from rexecd.serving import Signals
 from rexecd.settings import load_settings
+from rexecd.systemd import Manager
 
 #: A process has this long to become ready, and longer than its own stop time to end.
 _READY_TIME: Final = 30.0
@@ -90,6 +91,7 @@ class Child:
 
 def serve(arguments: argparse.Namespace) -> int:
     """Run both processes; return 0 for an orderly stop and 1 if either died."""
+    manager = Manager(os.environ)
     settings = load_settings(arguments.config)
     hide_memory()
     adopt_orphans()
@@ -111,13 +113,17 @@ def serve(arguments: argparse.Namespace) -> int:
         if not ready:
             return _failed(gateway)
         say.out(ready.rstrip("\n"))
-        return _attend(signals, gateway, monitor)
+        manager.ready()
+        status = _attend(signals, gateway, monitor, manager)
+        manager.stopping()
+        return status
 
 
-def _attend(signals: Signals, gateway: Child, monitor: Child) -> int:
-    """Sleep until a signal ends the service (0) or a process dies (1); pass SIGHUP on, for a reload."""
+def _attend(signals: Signals, gateway: Child, monitor: Child, manager: Manager) -> int:
+    """Sleep until a signal ends the service (0) or a process dies (1); pass SIGHUP on to both."""
     while True:
-        numbers, ended = signals.wait(gateway.fileno(), monitor.fileno())
+        numbers, ended = signals.wait(gateway.fileno(), monitor.fileno(), seconds=manager.interval or None)
+        manager.alive()
         for child in (gateway, monitor):
             if child.fileno() in ended:
                 say.error("rexecd", f"{child.how_it_ended()}; the service stops")
@@ -126,7 +132,8 @@ def _attend(signals: Signals, gateway: Child, monitor: Child) -> int:
         if signal.SIGTERM in numbers or signal.SIGINT in numbers:
             return 0
         if signal.SIGHUP in numbers:
-            monitor.process.send_signal(signal.SIGHUP)
+            for child in (monitor, gateway):
+                child.process.send_signal(signal.SIGHUP)
         for pid in children() - {gateway.process.pid, monitor.process.pid}:
             _collect(pid)  # what a command left outside its group is ours when its parent has died
 

@@ -19,6 +19,8 @@ from rexecd.settings import Settings
 #: and of the process itself.
 DESCRIPTORS_EACH = 6
 DESCRIPTORS_ELSE = 64
+#: Threads that are no connection's: main, accept, reporter, and one to spare.
+TASKS_ELSE = 4
 
 
 def listener(host: str, port: int) -> socket.socket:
@@ -36,6 +38,7 @@ class GatewayServer(BoundedThreadingServer):
     ) -> None:
         stop = Stop()
         super().__init__(sock, socketserver.BaseRequestHandler, most=settings.max_connections, stop=stop)
+        self.settings = settings
         self._reporter = reporter
         self._grace = Grace()
         self._surroundings = Surroundings(settings, context, reporter, self._grace, stop)
@@ -46,7 +49,12 @@ class GatewayServer(BoundedThreadingServer):
 
     def service_actions(self) -> None:
         """Look after strangers; `serve_forever` calls this at each turn, at least twice a second."""
+        super().service_actions()
         self._grace.enforce()
+
+    def renew(self, context: ssl.SSLContext) -> None:
+        """Use another certificate and key from the next connection on; those that are open keep theirs."""
+        self._surroundings = self._surroundings._replace(context=context)
 
     def shed(self, request: Any, client_address: Any, why: str) -> None:  # noqa: ANN401
         """Close at once, without a thread and without a byte; it is counted, not recorded singly."""

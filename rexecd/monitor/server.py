@@ -32,6 +32,9 @@ _DESCRIPTORS_EACH: Final = 2
 #: Of one command: six pipe ends, /dev/null, the worker's two and those of making it, its control group's,
 #: three for one that may outlive its reader, and some for parameters that are passed so.
 _DESCRIPTORS_COMMAND: Final = 24
+#: A worker and its command; and main, both accept loops, the trail's keeper, the launcher, and some to spare.
+_TASKS_COMMAND: Final = 2
+_TASKS_ELSE: Final = 8
 #: Workers that wait, and the process itself.
 _DESCRIPTORS_ELSE: Final = 2 * MOST_IDLE + 64
 
@@ -40,6 +43,12 @@ def descriptors_needed(settings: Settings) -> int:
     """Return how many descriptors the monitor has at most; more passed at once is answered with "busy"."""
     connections = settings.max_connections * _DESCRIPTORS_EACH
     return connections + settings.max_commands * _DESCRIPTORS_COMMAND + _DESCRIPTORS_ELSE
+
+
+def tasks_needed(settings: Settings) -> int:
+    """Return how many threads and processes the monitor has at most, with one process of each command."""
+    threads = settings.max_connections + _SPARE_CHANNELS + _MOST_OPERATORS + _TASKS_ELSE
+    return threads + settings.max_commands * _TASKS_COMMAND + MOST_IDLE
 
 
 Admits = Callable[[PeerProcess], bool]

@@ -85,6 +85,11 @@ class Service:
         return self._policy
 
     @property
+    def policy_error(self) -> str | None:
+        """Return why the last reload was refused; None if it was not."""
+        return self._policy_error
+
+    @property
     def workers(self) -> Workers:
         """Return what commands are started with; a running monitor has it, and needs it."""
         if self._workers is None:

@@ -27,8 +27,8 @@ class PeerProcess(NamedTuple):
     uid: int
 
 
-def listen(path: Path, *, mode: int) -> socket.socket:
-    """Return a listening packet socket at `path`, replacing a dead one.
+def listen(path: Path, *, mode: int, group: int = -1) -> socket.socket:
+    """Return a listening packet socket at `path`, replacing a dead one; it belongs to `group`, if not -1.
 
     Raise OSError. Only a process holding the state directory's lock may call this: it is what
     makes sure that the socket it replaces is dead.
@@ -41,6 +41,7 @@ def listen(path: Path, *, mode: int) -> socket.socket:
             sock.bind(str(path))
         finally:
             os.umask(previous)
+        os.chown(path, -1, group)  # nobody can connect yet
         sock.listen(socket.SOMAXCONN)
     except OSError:
         sock.close()

@@ -238,11 +238,11 @@ def test_a_half_closed_connection_is_a_lost_one(daemon: Daemon) -> None:
 
 
 def test_an_inherited_listener_is_served(own_daemon: Daemon) -> None:
-    """As a service manager passes it: descriptor 3, LISTEN_PID, LISTEN_FDS."""
+    """As a service manager passes it: descriptor 3, LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES."""
     own_daemon.start()  # for its monitor; the second gateway listens on a socket it was given
     starter = (
         "import os, sys; os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True);"
-        "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1');"
+        "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1', LISTEN_FDNAMES='callers');"
         "os.execv(sys.executable, [sys.executable, '-I', '-m', 'rexecd', *sys.argv[2:]])"
     )
     with socket.create_server(("127.0.0.1", 0)) as listener:
