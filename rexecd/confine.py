@@ -13,7 +13,7 @@ import resource
 import signal
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -21,9 +21,12 @@ from rexecd.errors import ConfigError
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
+_PR_SET_KEEPCAPS: Final = 8
 _PR_CAPBSET_DROP: Final = 24
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_SET_NO_NEW_PRIVS: Final = 38
+_PR_CAP_AMBIENT: Final = 47
+_PR_CAP_AMBIENT_RAISE: Final = 2
 _SECCOMP_SET_MODE_FILTER: Final = 1
 _SECCOMP_FILTER_FLAG_TSYNC: Final = 1
 _SECCOMP_RET_ALLOW: Final = 0x7FFF0000
@@ -202,11 +205,15 @@ def effective_capabilities() -> int:
     return int(low | high << 32)
 
 
-def drop_bounding() -> None:
-    """Empty the bounding set of this thread's capabilities; raise OSError. CAP_SETPCAP is needed."""
+def drop_bounding(*, but: Collection[int] = ()) -> None:
+    """Empty the bounding set of this thread's capabilities `but` for these; raise OSError.
+
+    CAP_SETPCAP is needed.
+    """
     for capability in itertools.count():
         try:
-            _check(_libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0))
+            if capability not in but:
+                _check(_libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0))
         except OSError as error:
             if capability and error.errno == errno.EINVAL:  # there are no more
                 return
@@ -221,6 +228,27 @@ def drop_capabilities() -> None:
     """
     header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
     _check(_libc.capset(header, _CAPABILITIES.pack(*6 * (0,))))
+
+
+def become(uid: int, gid: int, groups: Sequence[int], *, keep: Collection[int] = ()) -> None:
+    """Take every id of another user for good, with no capability but `keep`; raise OSError.
+
+    These are inherited by the programs that are started from here, as a unit's ambient ones are. Only
+    for a process of one thread.
+    """
+    with contextlib.suppress(OSError):  # without CAP_SETPCAP they stay in bounds, and out of reach
+        drop_bounding(but=keep)
+    _check(_libc.prctl(_PR_SET_KEEPCAPS, ctypes.c_ulong(1), 0, 0, 0))
+    os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    kept = sum(1 << capability for capability in keep)
+    header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
+    low, high = kept & 0xFFFFFFFF, kept >> 32
+    _check(_libc.capset(header, _CAPABILITIES.pack(low, low, low, high, high, high)))
+    for capability in keep:
+        number = (ctypes.c_ulong(_PR_CAP_AMBIENT_RAISE), ctypes.c_ulong(capability))
+        _check(_libc.prctl(_PR_CAP_AMBIENT, *number, 0, 0))
 
 
 def forbid_new_privileges() -> None:

@@ -81,9 +81,10 @@ FLOORS: Final[list[set[str]]] = [
     # 4: loops
     {"gateway.server", "monitor.server", "client"},
     # 5: doors
-    {"cli.say"},
+    {"cli.say", "cli.tools", "cli.units", "cli.owner"},
     {"cli.gateway", "cli.monitor", "cli.serve", "cli.init"},
-    {"cli.operate", "cli.demo", "cli.config", "cli.check", "cli.policy"},
+    {"cli.operate", "cli.demo", "cli.config", "cli.check", "cli.policy", "cli.steps"},
+    {"cli.install"},
     {"cli.rexec", "cli.rexecd"},
     {"__main__"},
 ]
@@ -96,7 +97,7 @@ CALLERS: Final = {"", "errors", "limits", "codec", "wire", "client", "cli.say", 
 #: Who may import a module that can do harm: files, or whole packages, of rexecd/.
 RESERVED: Final = {
     # client.credentials is for token_command.
-    "subprocess": {"execution", "cli.serve", "cli.demo", "cli.install", "client.credentials"},
+    "subprocess": {"execution", "cli.serve", "cli.demo", "cli.tools", "client.credentials"},
     "ssl": {"tls", "client", "gateway"},
     "structlog": {"audit.trail"},
     "cryptography": {"identity.certificates"},

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from rexecd.audit.trail import load_chain
 from rexecd.cli import say
+from rexecd.cli.owner import MONITORS, act_as_owner
 from rexecd.errors import ConfigError, Fault, RexecError
 from rexecd.execution.cgroup import obstacle, offered
 from rexecd.execution.identity import defaults, describe
@@ -136,11 +137,11 @@ def _tell(report: _Report, *, is_good: bool) -> None:
 
 
 def _check_installation(settings: Settings, report: _Report) -> None:
+    certificate = report.attempt(lambda: _check_certificate(settings))  # root's, and the gateway's to read
+    report.attempt(lambda: act_as_owner(settings.state, keep=MONITORS))  # the rest is for the monitor
     _check_policy(settings.policy, report, settings)
-    for part in (_check_certificate, _check_state):
-        fact = report.attempt(lambda part=part: part(settings))  # type: ignore[misc]
-        if fact is not None:
-            report.facts.append(fact)
+    state = report.attempt(lambda: _check_state(settings))
+    report.facts += [fact for fact in (certificate, state) if fact is not None]
 
 
 def _check_policy(path: Path, report: _Report, settings: Settings | None = None) -> None:

@@ -16,8 +16,8 @@ from rexecd.files import write_file
 from rexecd.identity.certificates import issue_server, make_authority, pin
 from rexecd.identity.store import Store
 
-_AUTHORITY_DAYS: Final = 3650
-_SERVER_DAYS: Final = 825
+AUTHORITY_DAYS: Final = 3650
+SERVER_DAYS: Final = 825
 _PRIVATE: Final = 0o600
 _PUBLIC: Final = 0o644
 
@@ -48,8 +48,8 @@ def lay_out(directory: Path, hosts: Sequence[str], *, settings: str = "", policy
     anything of it is already there; nothing is ever overwritten.
     """
     now = datetime.now(UTC)
-    authority = make_authority("rexecd authority", now=now, days=_AUTHORITY_DAYS)
-    server = issue_server(authority, hosts, now=now, days=_SERVER_DAYS)
+    authority = make_authority("rexecd authority", now=now, days=AUTHORITY_DAYS)
+    server = issue_server(authority, hosts, now=now, days=SERVER_DAYS)
     files = {
         "rexecd.yaml": (settings.encode() or (examples() / "rexecd.yaml").read_bytes(), _PUBLIC),
         "policy.yaml": (policy.encode() or (examples() / "policy.yaml").read_bytes(), _PUBLIC),

@@ -12,6 +12,7 @@ from rexecd.audit.search import read, render, verify
 from rexecd.cli import say
 from rexecd.cli.init import VERIFICATION_KEY
 from rexecd.cli.monitor import opened_service
+from rexecd.cli.owner import MONITORS, act_as_owner
 from rexecd.errors import ConfigError, Unavailable
 from rexecd.files import read_file
 from rexecd.identity.store import Store
@@ -55,7 +56,9 @@ def token_revoke(arguments: argparse.Namespace) -> int:
 
 def token_list(arguments: argparse.Namespace) -> int:
     """Show every token's public side."""
-    store = Store(load_settings(arguments.config).tokens)
+    settings = load_settings(arguments.config)
+    act_as_owner(settings.state)
+    store = Store(settings.tokens)
     try:
         records = sorted(store.records().values(), key=lambda record: record.created)
     finally:
@@ -148,6 +151,7 @@ def _change(
     Who holds the lock of the state directory is the one writer of the trail.
     """
     settings = load_settings(arguments.config)
+    act_as_owner(settings.state, keep=MONITORS)
     with contextlib.ExitStack() as stack:
         try:
             service = stack.enter_context(opened_service(settings, policy))
@@ -158,7 +162,9 @@ def _change(
 
 def audit_show(arguments: argparse.Namespace) -> int:
     """Print the trail, one safe line a record, or the records as they stand."""
-    for record in read(_trail(arguments)):
+    trail = _trail(arguments)
+    act_as_owner(trail[0])
+    for record in read(trail):
         say.out(json.dumps(record) if arguments.json else render(record))
     return 0
 
@@ -173,7 +179,9 @@ def audit_verify(arguments: argparse.Namespace) -> int:
         if not arguments.files and settings.trail_key.exists():
             head = settings.trail_key
     key = read_file(path, secret=True, hint="name the verification key with --key")
-    report = verify(_trail(arguments), key.decode(errors="replace").strip(), head=head)
+    trail = _trail(arguments)
+    act_as_owner(trail[0])  # the key is root's, and has been read
+    report = verify(trail, key.decode(errors="replace").strip(), head=head)
     say.out(f"rexecd: {report}")
     return 0 if report.good else 1
 

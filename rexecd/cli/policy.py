@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from rexecd.cli import say
+from rexecd.cli.owner import MONITORS, act_as_owner
 from rexecd.errors import ConfigError, Refused
 from rexecd.execution.identity import can_become, defaults
 from rexecd.files import Resolver, program_fault
@@ -115,6 +116,7 @@ def _policy_of(arguments: argparse.Namespace) -> tuple[Path, Policy]:
     if path is not None:
         return path, load_policy(path)
     settings = load_settings(arguments.config)
+    act_as_owner(settings.state, keep=MONITORS)  # what the monitor cannot see, or become, is said
     return settings.policy, load_policy(settings.policy, defaults(settings))
 
 

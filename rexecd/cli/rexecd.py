@@ -51,6 +51,8 @@ _VERBS: Final = {
     "audit verify": _Verb("operate:audit_verify", "find the first record that was touched"),
     "reload": _Verb("operate:reload", "put a changed policy in force"),
     "status": _Verb("operate:status", "say how the running service is"),
+    "install": _Verb("install:install", "make a service of it, started at boot"),
+    "uninstall": _Verb("install:uninstall", "stop the service and remove its units"),
 }
 _WITH_JSON: Final = (
     "check",
@@ -62,6 +64,7 @@ _WITH_JSON: Final = (
     "audit show",
     "status",
 )
+_WITHOUT_CONFIG: Final = {"demo", "init", "install", "uninstall"}
 _GROUPS: Final = {
     "config": "show what is in effect, and what may be written",
     "policy": "explain, list and compare what the policy allows",
@@ -92,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
             word, help=verb.summary, description=verb.summary, allow_abbrev=False
         )
         made.set_defaults(where=verb.where)
-        if word not in {"demo", "init"}:
+        if word not in _WITHOUT_CONFIG:
             made.add_argument("--config", metavar="FILE", type=Path, default=None, help="the settings file")
         parsers[name] = made
     _add_arguments(parsers)
@@ -104,6 +107,7 @@ def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
     init = parsers["init"]
     init.add_argument("directory", metavar="DIR", nargs="?", type=Path, default=Path())
     init.add_argument("--host", metavar="NAME", action="append", help="a name or address callers use")
+    _add_install_arguments(parsers)
     for name in ("serve", "gateway"):
         parsers[name].add_argument(
             "--listen", metavar="ADDR:PORT", type=_listen, help="instead of the settings' address"
@@ -124,6 +128,19 @@ def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
         parsers[name].add_argument("files", metavar="FILE", nargs="*", type=Path, help="instead of the trail")
     parsers["audit verify"].add_argument(
         "--key", metavar="FILE", type=Path, help="the verification key that 'rexecd init' made"
+    )
+
+
+def _add_install_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
+    install = parsers["install"]
+    install.add_argument("--host", metavar="NAME", action="append", help="a name or address callers use")
+    install.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    install.add_argument("--no-start", action="store_true", help="start it at the next boot, not now")
+    install.add_argument(
+        "--prefix", metavar="DIR", type=Path, help="for packagers: write the units below DIR/lib, no more"
+    )
+    parsers["uninstall"].add_argument(
+        "--purge", action="store_true", help="also remove configuration, state, trail and users"
     )
 
 
