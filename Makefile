@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint types vectors docs docs-check fmt dev bench-quick bench-policy bench-starting \
+.PHONY: demo test test-system test-system-limits check lint types vectors docs docs-check fmt dev bench-quick bench-policy bench-starting \
     bench-execution bench-soak clean
 
 demo: $(VENV)/installed
@@ -11,6 +11,14 @@ demo: $(VENV)/installed
 
 test: $(VENV)/developed
 	$(BIN)/python -m pytest -n 4 --dist loadfile $(PYTEST)
+
+# A real systemd, booted over a throw-away view of this machine; as root, and skipped where that cannot be.
+test-system:
+	tests/system/run $(SYSTEM)
+
+# Limits of memory and processes, in a virtual machine with a kernel that has the controllers.
+test-system-limits: $(VENV)/developed
+	tests/system/limits $(SYSTEM)
 
 check: lint types vectors docs-check test
 

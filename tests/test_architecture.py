@@ -84,7 +84,7 @@ FLOORS: Final[list[set[str]]] = [
     {"cli.say", "cli.tools", "cli.units", "cli.owner"},
     {"cli.gateway", "cli.monitor", "cli.serve", "cli.init"},
     {"cli.operate", "cli.demo", "cli.config", "cli.check", "cli.policy", "cli.steps"},
-    {"cli.install"},
+    {"cli.install", "cli.status"},
     {"cli.rexec", "cli.rexecd"},
     {"__main__"},
 ]

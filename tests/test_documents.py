@@ -79,7 +79,7 @@ def _console(text: str) -> list[list[str]]:
 @pytest.mark.slow
 def test_the_readmes_own_server_works_as_written(tmp_path: Path) -> None:
     """Its commands, in its order, in an empty directory; only the port is another."""
-    _, setup, use, ask = _console((ROOT / "README.md").read_text())
+    _, setup, use, ask, _ = _console((ROOT / "README.md").read_text())
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv/bin").symlink_to(Path(sys.executable).parent)
 

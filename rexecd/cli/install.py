@@ -27,6 +27,7 @@ _CONFIG: Final = Path("/etc/rexecd")
 _STATE: Final = Path("/var/lib/rexecd")
 _LOGS: Final = Path("/var/log/rexecd")
 _RUN: Final = Path("/run/rexecd")
+_ROOT: Final = Path("/run/rexecd-root")
 _PREFIX: Final = Path("/usr/local")
 _MONITOR: Final = "rexecd"
 _GATEWAY: Final = "rexecd-gateway"
@@ -83,6 +84,7 @@ def _furniture(hosts: Sequence[str]) -> Iterator[Step]:
     yield Directory(_STATE, 0o700, _MONITOR, _MONITOR)
     yield Directory(_LOGS, 0o700, _MONITOR, _MONITOR)
     yield Directory(_RUN, 0o755, _MONITOR, _MONITOR)
+    yield Directory(_ROOT, 0o755)
     yield File(_CONFIG / "rexecd.yaml", _settings())
     # Who may run what is for the monitor to know, and for nobody else.
     yield File(_CONFIG / "policy.yaml", (examples() / "policy.yaml").read_bytes(), 0o640, group=_MONITOR)
@@ -192,7 +194,7 @@ def _installed_files() -> Iterator[Path]:
         yield lib / "systemd/system" / f"{service}.d"
     yield lib / "sysusers.d/rexecd.conf"
     yield lib / "tmpfiles.d/rexecd.conf"
-    yield _RUN
+    yield from (_RUN, _ROOT)
     for name in _PROGRAMS:
         link = _PREFIX / "bin" / name
         with contextlib.suppress(OSError):

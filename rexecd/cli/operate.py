@@ -1,4 +1,4 @@
-"""The operator's verbs on a service: token, audit, reload, status."""
+"""The operator's verbs on a service: token, audit, reload."""
 
 import argparse
 import contextlib
@@ -85,7 +85,7 @@ def reload(arguments: argparse.Namespace) -> int:
     """Put a changed policy in force; a faulty one leaves the old one, and its faults are shown."""
     settings = load_settings(arguments.config)
     try:
-        answer = _ask(settings, seam.Reload(), seconds=_RELOAD_TIME)
+        answer = ask(settings, seam.Reload(), seconds=_RELOAD_TIME)
     except ConfigError as error:
         raise ConfigError(*error.faults, "the old policy stays in force") from None
     size = say.count(answer["rules"], "command")
@@ -93,31 +93,7 @@ def reload(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def status(arguments: argparse.Namespace) -> int:
-    """Say how the running service is; 1 if it does not run or its trail cannot be written."""
-    answer = _ask(load_settings(arguments.config), seam.Status())
-    if arguments.json:
-        say.out(json.dumps(answer, indent=2))
-    else:
-        for name, value in _flat(answer):
-            say.out(say.printable(f"{name:<16} {'none' if value is None else value}"))
-    return 0 if answer["trail"]["healthy"] else 1
-
-
-def _flat(answer: dict[str, Any]) -> list[tuple[str, object]]:
-    """Return the facts as lines: `trail.healthy`, `policy.error`."""
-    lines = [
-        (f"{name}.{part}", inner) if part else (name, inner)
-        for name, value in answer.items()
-        for part, inner in (value.items() if isinstance(value, dict) else [("", value)])
-    ]
-    facts = {name.replace("policy_", "policy.", 1): value for name, value in lines}
-    if facts.get("policy.error") is not None:
-        facts["policy.error"] = f"{facts['policy.error']} (the old policy stays in force)"
-    return list(facts.items())
-
-
-def _ask(settings: Settings, question: seam.Message, *, seconds: float | None = None) -> dict[str, Any]:
+def ask(settings: Settings, question: seam.Message, *, seconds: float | None = None) -> dict[str, Any]:
     """Ask the running monitor; raise Unavailable if none runs, ConfigError for a no."""
     seconds = _ANSWER_TIME if seconds is None else seconds
     try:
@@ -156,7 +132,7 @@ def _change(
         try:
             service = stack.enter_context(opened_service(settings, policy))
         except Unavailable:  # somebody else holds the lock
-            return _ask(settings, question)
+            return ask(settings, question)
         return change(service)
 
 

@@ -50,7 +50,7 @@ _VERBS: Final = {
     "audit show": _Verb("operate:audit_show", "print the trail, a line each record"),
     "audit verify": _Verb("operate:audit_verify", "find the first record that was touched"),
     "reload": _Verb("operate:reload", "put a changed policy in force"),
-    "status": _Verb("operate:status", "say how the running service is"),
+    "status": _Verb("status:status", "say how the running service is"),
     "install": _Verb("install:install", "make a service of it, started at boot"),
     "uninstall": _Verb("install:uninstall", "stop the service and remove its units"),
 }
