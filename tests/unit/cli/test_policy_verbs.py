@@ -11,7 +11,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rexecd import policyfiles
-from rexecd.cli import operate
 from rexecd.cli import policy as policy_verbs
 from rexecd.cli.init import lay_out
 from rexecd.cli.rexecd import main
@@ -713,33 +712,3 @@ def test_the_manuals_explanations_are_true(capsys: pytest.CaptureFixture[str]) -
 
     assert [0, 1] == [main([*line[1:3], "--policy", "policy.yaml", *line[3:]]) for line in lines]
     assert capsys.readouterr().out.startswith("allow\n")
-
-
-@pytest.mark.parametrize(
-    ("error", "shown"), [(None, "none"), ("p.yaml:1:1: no", "p.yaml:1:1: no (the old policy stays in force)")]
-)
-def test_a_failed_reload_shows_in_the_status(
-    here: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    error: str | None,
-    shown: str,
-) -> None:
-    """What is in force, since when, and why nothing newer is."""
-    made = lay_out(here / "made", ["localhost"], policy=POLICY)
-    answer = {
-        "policy_digest": "abc",
-        "policy_loaded": "2026-01-31T12:00:00+00:00",
-        "policy_error": error,
-        "trail": {"healthy": True, "error": None},
-    }
-    monkeypatch.setattr(operate, "_ask", lambda *_: answer)
-
-    assert 0 == main(["status", "--config", str(made.config)])
-    assert [
-        "policy.digest    abc",
-        "policy.loaded    2026-01-31T12:00:00+00:00",
-        f"policy.error     {shown}",
-        "trail.healthy    True",
-        "trail.error      none",
-    ] == capsys.readouterr().out.splitlines()
