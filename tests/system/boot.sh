@@ -1,29 +1,27 @@
 #!/bin/bash
-# systemd-boot.sh - boot a REAL systemd (PID 1) in a throw-away copy-on-write view of this machine
-# and run one test program as root inside it.
+# Boot a real systemd (PID 1) in a throw-away copy-on-write view of this machine, and run one program as root in it.
 #
-#   systemd-boot.sh [options] -- PROGRAM [ARG...]
+#   boot.sh [options] -- PROGRAM [ARG...]
 #     --method nspawn|unshare|qemu
 #                         nspawn  (default) needs Debian's systemd-container; 0.5 s
 #                         unshare needs nothing but util-linux; 0.5 s
 #                         qemu    a full VM by software emulation (no KVM); 10-15 s, own kernel, and so the
 #                                 cgroup v2 controllers (memory, pids, cpu) that a v1/hybrid host withholds
-#     --root DIR          use this tree (e.g. from debootstrap) in place of / as the read-only lower layer
 #     --bind-ro SRC:DST   show a host path read-only (all of / is there already, except separate mounts and
 #                         /tmp /var/tmp /run /dev /proc /sys)
 #     --out DIR           host directory, read-write as /ci-out inside (default: $SYSD_WORK/out)
 #     --timeout SECONDS   for boot and program together (default 300)
 #     --install           apt-get what the method lacks
-#     --init-arg ARG      more for PID 1 / the kernel command line (repeatable)
 #
 # Inside, PROGRAM finds CI_METHOD and CI_BOOT (1, 2, ...). Exit status 200 means "reboot and run me again"
 # (nspawn only; the copy-on-write layer survives). Otherwise its status becomes this script's.
 # 124: timed out. 125: nothing could be booted. In --out: program.log journal.log failed-units.log console.log
+# /.dockerenv and the machine's own units are taken out of the view; nspawn has to be told of landlock and keyrings.
 #
 # Host side: one directory under $SYSD_WORK, one cgroup; both removed again. Mounts live in a private
 # namespace; the network is an empty namespace (loopback). Only processes in that cgroup are ever killed.
 set -u -o pipefail
-die() { echo "systemd-boot: $*" >&2; exit 125; }
+die() { echo "boot: $*" >&2; exit 125; }
 
 kernel_dir() { echo "${SYSD_WORK:-/tmp/sysd}/kernel"; }
 
@@ -47,28 +45,27 @@ install_for() {   # $1: method
 
 if [ "${1:-}" != --stage2 ]; then
   # ================================================================== stage 1: on the host
-  METHOD=nspawn LIMIT=300 OUT= INSTALL=0 LOWER=/ BINDS=() INITARGS=()
+  METHOD=nspawn LIMIT=300 OUT= INSTALL=0 BINDS=()
   while [ $# -gt 0 ]; do case $1 in
-    --method) METHOD=$2; shift 2;;   --root) LOWER=$(realpath "$2"); shift 2;;
+    --method) METHOD=$2; shift 2;;
     --bind-ro) BINDS+=("$2"); shift 2;; --out) OUT=$2; shift 2;;
     --timeout) LIMIT=$2; shift 2;;   --install) INSTALL=1; shift;;
-    --init-arg) INITARGS+=("$2"); shift 2;;
     --) shift; break;;               *) die "unknown option $1";;
   esac; done
   [ $# -gt 0 ] || die "no program given"
   [ "$(id -u)" = 0 ] || die "needs root"
   case $METHOD in nspawn) need=systemd-nspawn;; unshare) need=unshare;; qemu) need=qemu-system-x86_64;; *) die "method $METHOD?";; esac
-  if ! command -v $need >/dev/null || [ ! -x "$LOWER/lib/systemd/systemd" ] || { [ $METHOD = qemu ] && [ ! -e "$(kernel_dir)/ok" ]; }; then
+  if ! command -v $need >/dev/null || [ ! -x /lib/systemd/systemd ] || { [ $METHOD = qemu ] && [ ! -e "$(kernel_dir)/ok" ]; }; then
     [ $INSTALL = 1 ] || die "$need, systemd or the kernel is missing (--install)"
     install_for $METHOD
   fi
   WORK=${SYSD_WORK:-/tmp/sysd}; mkdir -p "$WORK"
   RUN=$(mktemp -d "$WORK/boot.XXXXXX") || die "no $WORK"
-  NAME=sysdci-$(basename "$RUN" | tr -dc 'a-zA-Z0-9')
+  NAME=rexecd-test-$(basename "$RUN" | tr -dc 'a-zA-Z0-9')
   OUT=${OUT:-$WORK/out}; mkdir -p "$OUT" "$RUN/fs"; OUT=$(realpath "$OUT")
   rm -f "$OUT"/{exit-status,program.log,journal.log,failed-units.log,console.log}
   printf '%s\0' "$@" > "$RUN/argv"
-  printf '%s\n' ${BINDS[@]+"${BINDS[@]}"} > "$RUN/binds"; printf '%s\n' ${INITARGS[@]+"${INITARGS[@]}"} > "$RUN/initargs"
+  printf '%s\n' ${BINDS[@]+"${BINDS[@]}"} > "$RUN/binds"
   if [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ]; then V2=/sys/fs/cgroup            # pure v2 host
   elif [ "$(stat -fc %T /sys/fs/cgroup/unified 2>/dev/null)" = cgroup2fs ]; then V2=/sys/fs/cgroup/unified   # hybrid
   else V2=; fi
@@ -82,7 +79,7 @@ if [ "${1:-}" != --stage2 ]; then
     rm -rf --one-file-system "$RUN"
   }
   trap cleanup EXIT; trap 'exit 130' INT; trap 'exit 143' TERM HUP
-  export RUN NAME OUT V2 METHOD LOWER
+  export RUN NAME OUT V2 METHOD
   export KDIR=$(kernel_dir)
   ns=(--mount --net --propagation private)
   [ $METHOD = unshare ] && ns+=(--pid --fork --ipc --uts --kill-child=KILL)
@@ -90,8 +87,8 @@ if [ "${1:-}" != --stage2 ]; then
   wait $!; rc=$?
   [ -f "$OUT/program.log" ] && cat "$OUT/program.log"
   if [ -s "$OUT/exit-status" ]; then rc=$(cat "$OUT/exit-status")
-  elif [ $rc = 124 ] || [ $rc = 137 ]; then rc=124; echo "systemd-boot: timed out after $LIMIT s; console:" >&2; tail -25 "$OUT/console.log" >&2
-  else echo "systemd-boot: nothing came back (rc $rc); console:" >&2; tail -40 "$OUT/console.log" >&2; rc=125; fi
+  elif [ $rc = 124 ] || [ $rc = 137 ]; then rc=124; echo "boot: timed out after $LIMIT s; console:" >&2; tail -25 "$OUT/console.log" >&2
+  else echo "boot: nothing came back (rc $rc); console:" >&2; tail -40 "$OUT/console.log" >&2; rc=125; fi
   exit "$rc"
 fi
 
@@ -151,12 +148,11 @@ UNITEOF
   ln -sfn /dev/null "$R/etc/systemd/system/getty.target"; ln -sfn /dev/null "$R/etc/systemd/system/systemd-user-sessions.service"
 }
 ARGS=(systemd.unit=ci.target systemd.show_status=true systemd.unified_cgroup_hierarchy=1)
-while IFS= read -r x; do [ -n "$x" ] && ARGS+=("$x"); done < "$RUN/initargs"
 
 # -------------------------------------------------------------------- qemu
 if [ "$METHOD" = qemu ]; then
   K=$(ls "$KDIR"/boot/vmlinuz-* | head -1); M=$(echo "$KDIR"/lib/modules/*/kernel); I=$FS/ird
-  mount --bind "$LOWER" "$FS/ro"; mount -o remount,bind,ro "$FS/ro"
+  mount --bind / "$FS/ro"; mount -o remount,bind,ro "$FS/ro"
   mkdir -p "$I"/{bin,mod,proc,dev,lo,rw,r,add}; cp "$(command -v busybox)" "$I/bin/busybox"
   for m in drivers/virtio/virtio_ring drivers/virtio/virtio drivers/virtio/virtio_pci_legacy_dev \
            drivers/virtio/virtio_pci_modern_dev drivers/virtio/virtio_pci fs/netfs/netfs fs/fscache/fscache \
@@ -194,7 +190,7 @@ fi
 
 # -------------------------------------------------------------------- nspawn, unshare
 R=$FS/root
-mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$FS/up,workdir=$FS/wk" "$R"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$FS/up,workdir=$FS/wk" "$R"
 rm -rf "$R"/etc/systemd/system/*.wants "$R"/etc/systemd/system/*.requires "$R/etc/resolv.conf" "$R/.dockerenv"
 populate "$R"
 # hide the v1 hierarchies from this namespace only: the inner systemd sees a pure v2 machine
