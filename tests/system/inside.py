@@ -345,6 +345,27 @@ def limits_fit() -> None:
     check(rexec("echo", "fits").returncode == 0, "no answer")
 
 
+def stricter() -> None:
+    """With the stricter drop-in a policy of plain commands works as before."""
+    place = Path(f"/run/systemd/system/{MONITOR}.d/strict.conf")
+    place.parent.mkdir(exist_ok=True)
+    shutil.copy(SOURCE / "systemd/drop-ins/monitor-strict.conf", place)
+    policy = Path("/etc/rexecd/policy.yaml")
+    whole = policy.read_text()
+    policy.write_text(re.sub("  try.boxed:.*?(?=  try.quiet:)", "", whole, flags=re.DOTALL))
+    sh(f"systemctl daemon-reload && systemctl restart {MONITOR}")
+    check(rexec("both").returncode == 3, "both")
+    check(who_is("who.games")["uids"] == [int(sh("id -u games"))], "run_as")
+    found = tries(
+        "try", "create:/srv/x", "read:/root/token", f"read:/proc/{main_pid(GATEWAY)}/stat", "create:/tmp/x"
+    )
+    check(list(found.values()) == ["EROFS", "EACCES", "ENOENT", "ok"], "inherited", found)
+    check(tries("try.quiet", "meet") == {"meet": "EAFNOSUPPORT"}, "quiet")
+    place.unlink()
+    policy.write_text(whole)
+    sh(f"systemctl daemon-reload && systemctl restart {MONITOR}")
+
+
 def look() -> None:
     """Status and `systemctl status` say how it is; nothing of root's is left in the state."""
     facts = json.loads(sh("rexecd status --json"))
@@ -418,6 +439,7 @@ def main() -> int:
                 watchdog,
                 kills,
                 limits_fit,
+                stricter,
                 look,
             ]
         )
