@@ -60,8 +60,10 @@ def install(arguments: argparse.Namespace) -> int:
     done += _carry_out(_service(changed, start=not arguments.no_start), dry_run=arguments.dry_run)
     if not done:
         say.out("rexecd: everything is in place; nothing was changed")
-    elif tools.has_systemd() and not arguments.no_start and not arguments.dry_run:
-        return _look_at_it(hosts[0])
+    elif not arguments.dry_run:
+        if tools.has_systemd() and not arguments.no_start:
+            return _look_at_it(hosts[0])
+        say.out("rexecd: installed; it starts with the next boot")
     return 0
 
 
