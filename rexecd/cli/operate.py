@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import os
 import select
 from collections.abc import Callable
 from pathlib import Path
@@ -96,6 +97,10 @@ def reload(arguments: argparse.Namespace) -> int:
 def ask(settings: Settings, question: seam.Message, *, seconds: float | None = None) -> dict[str, Any]:
     """Ask the running monitor; raise Unavailable if none runs, ConfigError for a no."""
     seconds = _ANSWER_TIME if seconds is None else seconds
+    if _is_closed(settings.admin_socket):
+        raise ConfigError(
+            f"{settings.admin_socket}: closed to uid {os.geteuid()}: ask as root, or as the service's user"
+        )
     try:
         channel = connect(settings.admin_socket, seam.ADMIN, timeout=_ANSWER_TIME)
     except Unavailable as error:
@@ -113,6 +118,14 @@ def ask(settings: Settings, question: seam.Message, *, seconds: float | None = N
     if not answer.good:
         raise ConfigError(*answer.body.split("\n"))
     return dict(json.loads(answer.body))
+
+
+def _is_closed(path: Path) -> bool:
+    """Return whether a socket is there that we may not open."""
+    try:
+        return path.exists() and not os.access(path, os.W_OK)
+    except PermissionError:  # its directory is closed already
+        return True
 
 
 def _change(

@@ -1,6 +1,7 @@
 """`rexecd status`: facts, problems, and an exit status for monitoring."""
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,26 @@ def test_the_lines_have_dots_where_things_belong_together(
 
     assert (lines["policy.digest"], lines["policy.error"]) == ("abc", "none")
     assert (lines["trail.healthy"], lines["trail.error"]) == ("True", "none")
+
+
+@pytest.mark.parametrize("closed", ["run/admin.sock", "run"])
+def test_a_door_that_is_closed_to_us_is_not_one_that_is_not_there(
+    made: Layout, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    """Whoever may not ask is told so, and not that nothing runs."""
+    door = made.config.parent / "run/admin.sock"
+    door.touch()
+    if closed == "run":
+        monkeypatch.setattr(Path, "exists", _deny)
+    else:
+        monkeypatch.setattr(os, "access", lambda *_: False)
+
+    assert main(["status", "--config", str(made.config)]) == 1
+    assert f"admin.sock: closed to uid {os.geteuid()}: ask as root" in capsys.readouterr().err
+
+
+def _deny(*_: object) -> bool:
+    raise PermissionError
 
 
 def test_a_monitor_that_does_not_answer_does_not_run(
