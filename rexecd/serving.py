@@ -2,6 +2,9 @@
 
 `ThreadingMixIn` makes a thread for each connection without any bound, and has no way to
 tell a thread that the service stops. Both are added here and nothing else.
+
+A service ends in two steps (ADR 0018). It drains: nobody new is accepted, who is idle leaves, who has a
+command, or has not had one yet, goes on. Then it stops: everybody leaves.
 """
 
 import contextlib
@@ -19,10 +22,20 @@ from typing import Any, Final
 #: How long the accept loop rests when the machine is out of descriptors or memory: it must
 #: neither spin nor die (ATTACKS SRV, rule 6).
 _EXHAUSTED_REST: Final = 0.05
+#: Between two looks at who is left while a service drains.
+_LOOK_AGAIN: Final = 0.05
+
+#: The signals that end a service: the first drains it, the second stops it.
+ENDING: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+
+#: What a caller is told: idle while the service drains, when it stops, and then of a command that ran.
+RESTARTING: Final = "the service is restarting; try later"
+STOPPING: Final = "the service is stopping; try later"
+CUT_SHORT: Final = "the service stopped while the command ran"
 
 
-class Stop:
-    """A flag every poll loop can wait for: once set, its descriptor is readable for ever."""
+class Flag:
+    """What every poll loop can wait for: once set, its descriptor is readable for ever."""
 
     def __init__(self) -> None:
         self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -36,10 +49,23 @@ class Stop:
         os.eventfd_write(self._descriptor, 1)
 
     def wait(self, seconds: float) -> bool:
-        """Sleep, but not longer than until the service stops; return whether it does."""
+        """Sleep, but not longer than until it is set; return whether it is."""
         poller = select.poll()
         poller.register(self, select.POLLIN)
         return bool(poller.poll(seconds * 1000))
+
+
+class Stop(Flag):
+    """Set when the service stops; before that, `draining` is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draining = Flag()
+
+    def set(self) -> None:
+        """Wake everyone: whoever is idle leaves too, whatever came first."""
+        self.draining.set()
+        super().set()
 
 
 class BoundedThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -125,6 +151,23 @@ class BoundedThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer
             frames.append(f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}")  # noqa: PTH119
             trace = trace.tb_next
         sys.stderr.write(f"rexecd: fault: {type(error).__name__} at {' '.join(frames)}\n")
+
+    def drain(self, signals: "Signals", *others: int, seconds: float) -> None:
+        """Accept nobody, and let who is busy go on for at most `seconds`, but not after another signal.
+
+        That is a second one that ends the service, or the end of one of `others` (descriptors). What
+        waits in the backlog of an inherited listener is left to whoever gets it next: ours is only
+        closed, never shut down.
+        """
+        self.stop.draining.set()
+        self.shutdown()
+        self.server_close()
+        deadline = time.monotonic() + seconds
+        while self._active and (left := deadline - time.monotonic()) > 0:
+            numbers, ended = signals.wait(*others, seconds=min(left, _LOOK_AGAIN))
+            if ended or ENDING.intersection(numbers):
+                return
+            self.service_actions()  # the accept loop is over, and what it looked after is not
 
     def stop_and_wait(self, seconds: float) -> bool:
         """Stop accepting, wake every thread, wait for them; return whether all ended in time."""

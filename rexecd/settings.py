@@ -49,6 +49,7 @@ class Settings:
     write_timeout: float
     monitor_wait: float
     kill_grace: float
+    drain: float
     stop_time: float
     #: As it was read: who that is `policy.identity.resolve` says. None: nothing was written.
     run_as: Asked | None = field(compare=False)
@@ -171,14 +172,24 @@ SETTINGS: Final = Table(
             default=60.0,
         ),
         "monitor_wait": Key(
-            _TIME, "How long a new caller waits for a monitor that is being restarted.", default=5.0
+            _TIME,
+            "How long a new caller waits for a monitor that is being restarted. If it is longer than drain, "
+            "and shorter than callers wait (15 s), a restart refuses nobody.",
+            default=12.0,
         ),
         "kill_grace": Key(
             _TIME, "Between TERM and KILL, when a command's time or its connection is over.", default=5.0
         ),
+        "drain": Key(
+            Duration(0.0, 3600.0),
+            "How long a stop lets commands that run go on, and callers who have just come have their first. "
+            "With 0s it ends them at once, as a second signal does.",
+            default=10.0,
+        ),
         "stop_time": Key(
             _TIME,
-            "How long a stop waits for sessions to end. It has to be longer than kill_grace.",
+            "How long a stop then waits for sessions to end. It has to be longer than kill_grace. A service "
+            "manager has to be more patient than drain and stop_time together.",
             default=15.0,
         ),
         "run_as": Key(

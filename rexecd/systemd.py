@@ -82,13 +82,9 @@ class Manager:
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._tell("RELOADING=1", f"MONOTONIC_USEC={now}")  # both in one, or it is no reload
 
-    def stopping(self, status: str = "") -> None:
-        """Say that the service has begun to stop."""
-        self._tell("STOPPING=1", *self._status(status))
-
-    def extend(self, seconds: float) -> None:
-        """Ask for that much time from now on, for what has begun (a start, a stop)."""
-        self._tell(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+    def stopping(self, status: str, *, seconds: float) -> None:
+        """Say that the service has begun to stop, and that it may take so long."""
+        self._tell("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}", *self._status(status))
 
     def alive(self) -> None:
         """Say that the caller's loop still turns. It is called at every turn, and says so now and then."""

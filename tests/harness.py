@@ -36,8 +36,9 @@ banner: |
 max_connections: 40
 grace_time: 1500ms
 write_timeout: 3s
-monitor_wait: 500ms
+monitor_wait: 1500ms
 kill_grace: 400ms
+drain: 0s
 stop_time: 4s
 {AS_OURSELVES}"""
 
@@ -125,6 +126,9 @@ commands:
   trap:
     summary: Say which signal came
     run: [/bin/sh, -c, "trap 'echo int; exit 7' INT; echo ready; while :; do /bin/sleep 0.05; done"]
+  farewell:
+    summary: Have a last word when asked to end
+    run: [/bin/sh, -c, "trap 'echo bye; exit 0' TERM; echo ready; while :; do /bin/sleep 0.05; done"]
   self:
     summary: Die of a signal
     run: [/bin/sh, -c, "kill -SEGV $$"]

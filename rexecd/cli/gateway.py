@@ -16,7 +16,7 @@ from rexecd.confine import deny_exec, hide_memory, raise_descriptor_limit
 from rexecd.errors import ConfigError
 from rexecd.gateway.report import Reporter
 from rexecd.gateway.server import DESCRIPTORS_EACH, DESCRIPTORS_ELSE, TASKS_ELSE, GatewayServer, listener
-from rexecd.serving import Signals
+from rexecd.serving import ENDING, Signals
 from rexecd.settings import Settings, address, load_settings
 from rexecd.systemd import Manager
 from rexecd.tasks import check_tasks
@@ -48,8 +48,10 @@ def gateway(arguments: argparse.Namespace) -> int:
     host, port = sock.getsockname()[:2]
     say.out(f"rexecd: ready on {f'[{host}]' if ':' in host else host}:{port}")
     manager.ready(_status(server, settings))
-    _wait_for_the_end(server, manager, signals, arguments.lifeline)
-    manager.stopping("stopping")
+    lifelines = [] if arguments.lifeline is None else [arguments.lifeline]
+    _wait_for_the_end(server, manager, signals, lifelines)
+    manager.stopping("draining", seconds=settings.drain + settings.stop_time + _REPORT_TIME)
+    server.drain(signals, *lifelines, seconds=settings.drain)
     ended = server.stop_and_wait(settings.stop_time)
     reporter.stop(_REPORT_TIME)
     if not ended:
@@ -58,13 +60,12 @@ def gateway(arguments: argparse.Namespace) -> int:
 
 
 def _wait_for_the_end(
-    server: GatewayServer, manager: Manager, signals: Signals, lifeline: int | None
+    server: GatewayServer, manager: Manager, signals: Signals, lifelines: list[int]
 ) -> None:
     """Sleep until a signal ends the service, or the lifeline does; renew the certificate at each SIGHUP."""
-    lifelines = [] if lifeline is None else [lifeline]
     while True:
         numbers, ended = signals.wait(*lifelines)
-        if ended or signal.SIGTERM in numbers or signal.SIGINT in numbers:
+        if ended or ENDING.intersection(numbers):
             return
         if signal.SIGHUP in numbers:
             manager.reloading()

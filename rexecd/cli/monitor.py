@@ -24,13 +24,15 @@ from rexecd.monitor.doors import Doors, Gatekeeper, gateway_account, opened_door
 from rexecd.monitor.server import AdminServer, SeamServer, descriptors_needed, tasks_needed
 from rexecd.monitor.service import Service, load_feasible
 from rexecd.policy.model import Policy
-from rexecd.serving import Signals
+from rexecd.serving import ENDING, Signals
 from rexecd.settings import Settings, load_settings
 from rexecd.systemd import Manager
 from rexecd.tasks import check_tasks
 
 #: How often the trail is synced and its key's past forgotten.
 _PERSIST_EVERY: Final = 1.0
+#: For closing the operator's door, ending workers, and the trail's last step.
+_LAST_SECONDS: Final = 15.0
 #: How often it is looked for workers that nobody needs any more.
 _RETIRE_EVERY: Final = 20.0
 
@@ -130,8 +132,10 @@ def _serve(parts: _Parts, doors: Doors, lifeline: int | None) -> int:
     say.note("rexecd", f"commands run as {service.run_as} where their rule does not say; {_ends(workers)}")
     say.out(f"rexecd: monitor ready on {settings.seam_socket}")
     manager.ready(_news(service))
-    status = _wait_for_the_end(parts, signals, lifeline)
-    manager.stopping("stopping")
+    lifelines = [] if lifeline is None else [lifeline]
+    status = _wait_for_the_end(parts, signals, lifelines)
+    manager.stopping("draining", seconds=settings.drain + settings.stop_time + _LAST_SECONDS)
+    seam_server.drain(signals, workers.fileno(), *lifelines, seconds=settings.drain)
     if not seam_server.stop_and_wait(settings.stop_time):
         say.error("rexecd", f"monitor: {say.count(seam_server.active, 'session')} did not end in time")
     admin_server.stop_and_wait(1.0)
@@ -162,25 +166,24 @@ def _news(service: Service) -> str:
     return ", ".join(facts)
 
 
-def _wait_for_the_end(parts: _Parts, signals: Signals, lifeline: int | None) -> int:
+def _wait_for_the_end(parts: _Parts, signals: Signals, lifelines: list[int]) -> int:
     """Sleep until a signal ends the service or the lifeline does (0), or nothing can be started (1).
 
     Reload at each SIGHUP, and end workers that nobody needs.
     """
     service, workers, keeper, manager = parts
-    lifelines = [] if lifeline is None else [lifeline]
     while True:
         numbers, ready = signals.wait(workers.fileno(), *lifelines, seconds=_RETIRE_EVERY)
         if signal.SIGHUP in numbers:
             manager.reloading()
             _reload(service)
             manager.ready(_news(service))
-        if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+        if ENDING.intersection(numbers):
             return 0
         if workers.fileno() in ready:
             say.error("rexecd", "monitor: the launcher of commands has ended; the service stops")
             return 1
-        if lifeline in ready:
+        for lifeline in set(lifelines).intersection(ready):
             line = os.read(lifeline, 64)
             if not line:
                 return 0

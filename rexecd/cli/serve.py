@@ -1,8 +1,9 @@
 """`rexecd serve`: both processes for a terminal, a container, the demo and the tests.
 
 It starts the monitor, then the gateway, tells the monitor which process the gateway is, and
-ends both when either dies or a signal comes. Should it be killed itself, the pipes it holds
-end, and with them both processes.
+ends both when either dies or a signal comes: the first signal lets them drain, the gateway before
+the monitor, and a second one ends both at once. Should it be killed itself, the pipes it holds end,
+and with them both processes.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Final
 from rexecd.cli import say
 from rexecd.confine import adopt_orphans, children, hide_memory
 from rexecd.errors import ConfigError
-from rexecd.serving import Signals
+from rexecd.serving import ENDING, Signals
 from rexecd.settings import load_settings
 from rexecd.systemd import Manager
 
@@ -64,9 +65,16 @@ class Child:
         poller.register(output, select.POLLIN)
         return output.readline().decode() if poller.poll(_READY_TIME * 1000) else ""
 
+    def hurry(self) -> None:
+        """Let it stop at once: that is what it makes of the end of its lifeline."""
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+
     def end(self, seconds: float) -> None:
-        """Ask it to stop, and kill it if it has not within `seconds`."""
-        self.process.terminate()
+        """Stop it at once, and kill it if it has not ended within `seconds`."""
+        self.process.terminate()  # it may not listen to its lifeline yet
+        self.hurry()
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -76,7 +84,7 @@ class Child:
 
     def close(self) -> None:
         """Release the descriptors."""
-        os.close(self._lifeline)
+        self.hurry()
         os.close(self._descriptor)
         if self.process.stdout:
             self.process.stdout.close()
@@ -115,7 +123,11 @@ def serve(arguments: argparse.Namespace) -> int:
         say.out(ready.rstrip("\n"))
         manager.ready()
         status = _attend(signals, gateway, monitor, manager)
-        manager.stopping()
+        manager.stopping("draining", seconds=2 * (settings.drain + patience))
+        if not status:
+            _drain(signals, gateway, monitor, seconds=settings.drain + patience)
+        gateway.hurry()
+        monitor.hurry()
         return status
 
 
@@ -129,13 +141,25 @@ def _attend(signals: Signals, gateway: Child, monitor: Child, manager: Manager) 
                 say.error("rexecd", f"{child.how_it_ended()}; the service stops")
         if ended:
             return 1
-        if signal.SIGTERM in numbers or signal.SIGINT in numbers:
+        if ENDING.intersection(numbers):
             return 0
         if signal.SIGHUP in numbers:
             for child in (monitor, gateway):
                 child.process.send_signal(signal.SIGHUP)
         for pid in children() - {gateway.process.pid, monitor.process.pid}:
             _collect(pid)  # what a command left outside its group is ours when its parent has died
+
+
+def _drain(signals: Signals, *each: Child, seconds: float) -> None:
+    """Let one process after the other end in its own time, each in `seconds`, or until another signal."""
+    for child in each:
+        child.process.terminate()
+        deadline = time.monotonic() + seconds
+        ended: list[int] = []
+        while not ended and (left := deadline - time.monotonic()) > 0:
+            numbers, ended = signals.wait(child.fileno(), seconds=left)
+            if ENDING.intersection(numbers):
+                return
 
 
 def _sweep(others: set[int]) -> None:

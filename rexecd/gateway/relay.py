@@ -9,14 +9,15 @@ is read, so memory stays flat and the slowest reader holds the command:
 
 When Exited comes, everything the command wrote is in the pipes already. They are read until
 end-of-file, or empty, or no more than a pipe holds: a grandchild that keeps one open, or keeps
-writing, delays nobody.
+writing, delays nobody. The same is done when the monitor ends the session or goes away, and when the
+service stops: what the command has written so far is the caller's.
 """
 
-import contextlib
 import fcntl
 import os
 import select
 import time
+from typing import Final
 
 from rexecd.errors import RemoteProtocolError, Unavailable
 from rexecd.gateway.stream import HANG_UP, Stopping, Stream
@@ -28,6 +29,9 @@ from rexecd.wire import messages as wire
 from rexecd.wire.connection import Connection
 from rexecd.wire.frames import HEADER_SIZE
 
+#: How long the last output, and the reason of an end, may take to reach the caller of a service that stops.
+LAST_WORDS: Final = 1.0
+
 
 class ConnectionLost(Exception):
     """The caller is gone."""
@@ -35,6 +39,27 @@ class ConnectionLost(Exception):
 
 class WriteTimeout(Exception):
     """The caller has not taken a byte for too long."""
+
+
+class Ended(Unavailable):
+    """The monitor ends the session, and `closed` tells the caller why."""
+
+    def __init__(self, closed: wire.Closed) -> None:
+        super().__init__(closed.text)
+        self.closed = closed
+
+
+def hear(channel: Channel) -> seam.Message:
+    """Return what the monitor says of its own accord; raise Ended, or Unavailable if it is away."""
+    try:
+        message = channel.receive()
+    except RemoteProtocolError as error:
+        raise Unavailable(f"the monitor misspoke: {error}") from None
+    if isinstance(message, wire.Closed):
+        raise Ended(message)
+    if message is None:
+        raise Unavailable("the monitor went away")
+    return message
 
 
 class Relay:
@@ -62,6 +87,7 @@ class Relay:
             stdout: wire.Output,
             stderr: wire.ErrorOutput,
         }
+        self._kept: list[int] = []
         for descriptor in descriptors:
             os.set_blocking(descriptor, False)
         self._output_left = started.output_ceiling
@@ -71,19 +97,24 @@ class Relay:
         self._room = bytearray(HEADER_SIZE + MAX_DATA)
         self._progress = 0.0
         self._in = memoryview(b"")
-        self._exited: seam.Exited | None = None
+        #: How it ended, or what is raised in place of that when the output so far has been sent.
+        self._over: seam.Exited | Stopping | Unavailable | None = None
+        #: Since the service stops: until when anything may be sent.
+        self._until: float | None = None
         self._budgets: dict[int, int] = {}
 
     def run(self) -> tuple[seam.Exited, seam.Drained]:
         """Return how the command ended and what was moved, when all of it has been sent.
 
         Raise ConnectionLost, WriteTimeout, RemoteProtocolError (the caller's fault), Unavailable
-        (the monitor is away) or Stopping.
+        (the monitor is away, or ended the session) or Stopping.
         """
         self._take_messages()  # what arrived together with the request
-        while self._exited is None or self._pipes or self._stream.unsent:
+        while self._over is None or self._pipes or self._stream.unsent:
             self._turn()
-        return self._exited, self._drained()
+        if not isinstance(self._over, seam.Exited):
+            raise self._over
+        return self._over, self._drained()
 
     def close(self) -> None:
         """Close what is left of the pipes.
@@ -92,14 +123,16 @@ class Relay:
         break first would be recorded as having died of that.
         """
         self._close_stdin()
-        for descriptor in list(self._pipes):
-            self._close_pipe(descriptor)
+        for descriptor in [*self._pipes, *self._kept]:
+            os.close(descriptor)
+        self._pipes.clear()
+        self._kept.clear()
 
     def _turn(self) -> None:
         """Wait once, and do everything that is ready."""
         ready = dict(self._poll())
         if self._stop.fileno() in ready:
-            raise Stopping
+            self._stop_moving()
         if self._stream.unsent:
             self._flush()
         if self._channel.fileno() in ready:
@@ -108,11 +141,11 @@ class Relay:
             self._feed()
         self._hear_caller(ready.get(self._stream.fileno(), 0))
         for descriptor in list(self._pipes):
-            if not self._stream.unsent and (descriptor in ready or self._exited is not None):
+            if not self._stream.unsent and (descriptor in ready or self._over is not None):
                 self._pump(descriptor)
 
     def _poll(self) -> list[tuple[int, int]]:
-        """Wait for whatever could be moved now; raise WriteTimeout."""
+        """Wait for whatever could be moved now; raise WriteTimeout or Stopping."""
         poller = select.poll()
         tls = HANG_UP
         if not self._in:
@@ -120,33 +153,50 @@ class Relay:
         if self._stream.unsent:
             tls |= select.POLLOUT
         poller.register(self._stream, tls)
-        poller.register(self._stop, select.POLLIN)
-        if self._exited is None:
+        if self._until is None:
+            poller.register(self._stop, select.POLLIN)
+        if self._over is None:
             poller.register(self._channel, select.POLLIN)
         if self._in and self._stdin is not None:
             poller.register(self._stdin, select.POLLOUT)
         if self._stream.unsent:
-            left = self._progress + self._write_timeout - time.monotonic()
-            if left <= 0:
-                raise WriteTimeout
-            return poller.poll(left * 1000)
+            return poller.poll(self._time_left() * 1000)
         for descriptor in self._pipes:
             poller.register(descriptor, select.POLLIN)
-        # After Exited the pipes are read whatever poll says; it only gathers the rest.
-        return poller.poll(None if self._exited is None else 0)
+        # When it is over the pipes are read whatever poll says; it only gathers the rest.
+        return poller.poll(None if self._over is None else 0)
+
+    def _time_left(self) -> float:
+        """Return how long the caller may take for its next byte; raise WriteTimeout or Stopping."""
+        now = time.monotonic()
+        if self._until is not None and now >= self._until:
+            raise Stopping
+        left = self._progress + self._write_timeout - now
+        if left <= 0:
+            raise WriteTimeout
+        return left if self._until is None else min(left, self._until - now)
+
+    def _stop_moving(self) -> None:
+        """Send what the command has written so far, in the time that is left."""
+        self._until = time.monotonic() + LAST_WORDS
+        if self._over is None:
+            self._finish(Stopping())
+
+    def _finish(self, over: seam.Exited | Stopping | Unavailable) -> None:
+        """Take how it ended; from here on no more is read than a pipe holds now."""
+        self._over = over
+        self._budgets = {pipe: fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) for pipe in self._pipes}
 
     def _hear_monitor(self) -> None:
         """Take Exited; everything else from the monitor ends the session."""
         try:
-            message = self._channel.receive()
-        except RemoteProtocolError as error:
-            raise Unavailable(f"the monitor misspoke: {error}") from None
-        if isinstance(message, seam.Exited):
-            self._exited = message
-            self._budgets = {pipe: fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) for pipe in self._pipes}
-            self._close_stdin()
-            return
-        raise Unavailable(message.text if isinstance(message, wire.Closed) else "the monitor went away")
+            message = hear(self._channel)
+            if not isinstance(message, seam.Exited):
+                raise Unavailable(f"the monitor misspoke: {type(message).__name__} while a command runs")
+            self._finish(message)
+        except Unavailable as error:
+            self._finish(error)
+        self._close_stdin()
 
     def _hear_caller(self, events: int) -> None:
         """Read from the caller if anything can be taken."""
@@ -172,7 +222,7 @@ class Relay:
                 case wire.InputEnd():
                     self._close_stdin()
                 case wire.Signal():
-                    if self._exited is None:
+                    if self._over is None:
                         self._channel.send(message)
                 case _:  # the state table lets nothing else through here
                     raise RemoteProtocolError(f"{type(message).__name__} while a command runs")
@@ -202,17 +252,17 @@ class Relay:
 
     def _pump(self, descriptor: int) -> None:
         """Move one piece from a pipe to the caller."""
-        most = MAX_DATA if self._exited is None else min(MAX_DATA, self._budgets[descriptor])
+        most = MAX_DATA if self._over is None else min(MAX_DATA, self._budgets[descriptor])
         try:
             size = os.readv(descriptor, [memoryview(self._room)[HEADER_SIZE : HEADER_SIZE + most]])
         except BlockingIOError:
-            if self._exited is not None:
+            if self._over is not None:
                 self._close_pipe(descriptor)
             return
         if not size:
             self._close_pipe(descriptor)
             return
-        if self._exited is not None:
+        if self._over is not None:
             self._budgets[descriptor] -= size
         self._send_piece(self._pipes[descriptor], size)
 
@@ -253,6 +303,9 @@ class Relay:
             os.close(descriptor)
 
     def _close_pipe(self, descriptor: int) -> None:
-        self._pipes.pop(descriptor, None)
-        with contextlib.suppress(OSError):
+        """Be done with a pipe; it stays open where the command still has to be ended (see `close`)."""
+        del self._pipes[descriptor]
+        if isinstance(self._over, Stopping):
+            self._kept.append(descriptor)
+        else:
             os.close(descriptor)

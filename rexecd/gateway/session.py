@@ -13,13 +13,13 @@ from typing import Any, Final, NamedTuple
 
 from rexecd.errors import Code, RemoteProtocolError, Unavailable
 from rexecd.gateway.grace import Grace
-from rexecd.gateway.relay import ConnectionLost, Relay, WriteTimeout
+from rexecd.gateway.relay import LAST_WORDS, ConnectionLost, Ended, Relay, WriteTimeout, hear
 from rexecd.gateway.report import Reporter
 from rexecd.gateway.stream import HANG_UP, DeadlinePassed, Stopping, Stream
 from rexecd.limits import MAX_NAME
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel, connect
-from rexecd.serving import Stop
+from rexecd.serving import CUT_SHORT, RESTARTING, Stop
 from rexecd.settings import Settings
 from rexecd.wire import messages as wire
 from rexecd.wire.connection import Connection, Role
@@ -27,8 +27,9 @@ from rexecd.wire.transport import ALPN
 
 #: How often a monitor that is away is looked for.
 _LOOK_AGAIN: Final = 0.05
-#: How long the reason of an end may take to reach the caller.
-_LAST_WORDS: Final = 1.0
+#: How often a token is presented to one that closes the channel: it was leaving; or it does not want us,
+#: and records each attempt.
+_ATTEMPTS: Final = 3
 _AWAY: Final = "the service is not complete just now; try later"
 
 
@@ -60,6 +61,8 @@ class Session:
         self._connection = Connection(Role.SERVER)
         self._channel: Channel | None = None
         self._relay: Relay | None = None
+        #: Whether it had its first answer: from then on it may be ended between two requests.
+        self._has_answered = False
 
     def run(self) -> None:
         """Serve the connection to its end."""
@@ -110,16 +113,20 @@ class Session:
         try:
             with self._around.grace.until(deadline, self._stream.fileno()):
                 token = self._await_token(deadline)
-            self._channel = self._find_monitor()
-            if self._introduce(self._channel, token):
-                self._serve(self._channel)
+            channel = self._introduce(token)
+            if channel is not None:
+                self._serve(channel)
             parting = seam.Parting.GOODBYE
-        except Stopping:
+        except Stopping as stopping:
             parting = seam.Parting.STOPPING
-            self._say_closed(Code.UNAVAILABLE, "the service is stopping; try later")
+            detail = "" if self._relay is None else CUT_SHORT
+            self._say_closed(Code.UNAVAILABLE, detail or str(stopping))
         except RemoteProtocolError as error:
             parting, detail = seam.Parting.PROTOCOL_ERROR, str(error)
             self._say_closed(Code.PROTOCOL_ERROR, detail)
+        except Ended as error:
+            detail = str(error)
+            self._say_closed(error.closed.code, detail)
         except Unavailable as error:
             detail = str(error)
             self._say_closed(Code.UNAVAILABLE, _AWAY)
@@ -155,26 +162,47 @@ class Session:
                     raise RemoteProtocolError("no token within the grace time") from None
             self._take(data)
 
-    def _find_monitor(self) -> Channel:
-        """Return a channel of this connection's own; wait a bounded time for a monitor that is away."""
+    def _introduce(self, token: bytes) -> Channel | None:
+        """Carry the token over; return the channel on which the monitor accepted it, None if it did not.
+
+        A monitor that is away is waited for, one that is there and does not answer as well: its socket
+        may be held by a service manager, so that the channel is open before the monitor is. Raise
+        Unavailable when `monitor_wait` is over.
+        """
+        facts = seam.Authenticate(self._address, self._port, self._stream.description(), token)
+        deadline = time.monotonic() + self._around.settings.monitor_wait
+        attempts = 0
+        while True:
+            self._channel = channel = self._find_monitor(deadline)
+            attempts += 1
+            try:
+                channel.send(facts)
+                answer = self._answer(channel, seconds=max(0.0, deadline - time.monotonic()))
+                break
+            except Unavailable:
+                if attempts == _ATTEMPTS or time.monotonic() >= deadline:
+                    raise
+            channel.close()
+            self._channel = None
+            self._rest()
+        self._say(answer)
+        return channel if isinstance(answer, wire.Accepted) else None
+
+    def _find_monitor(self, deadline: float) -> Channel:
+        """Return a channel of this connection's own; raise Unavailable if there is none by then."""
         settings = self._around.settings
-        deadline = time.monotonic() + settings.monitor_wait
         while True:
             try:
                 return connect(settings.seam_socket, seam.SEAM, timeout=settings.monitor_wait)
             except Unavailable:
                 if time.monotonic() >= deadline:
                     raise
-            if self._around.stop.wait(_LOOK_AGAIN):
-                raise Stopping
+            self._rest()
 
-    def _introduce(self, channel: Channel, token: bytes) -> bool:
-        """Carry the token over; return whether the monitor accepted it."""
-        facts = seam.Authenticate(self._address, self._port, self._stream.description(), token)
-        channel.send(facts)
-        answer = self._answer(channel)
-        self._say(answer)
-        return isinstance(answer, wire.Accepted)
+    def _rest(self) -> None:
+        """Wait until it is time to look for the monitor again; raise Stopping."""
+        if self._around.stop.wait(_LOOK_AGAIN):
+            raise Stopping
 
     def _serve(self, channel: Channel) -> None:
         """Carry requests until the caller says goodbye or the monitor ends the session."""
@@ -188,7 +216,8 @@ class Session:
                 case wire.Goodbye():
                     return
                 case _:
-                    pass  # Input, InputEnd or Signal that was under way when the command ended
+                    continue  # Input, InputEnd or Signal that was under way when the command ended
+            self._has_answered = True
 
     def _run(self, channel: Channel, request: wire.Run) -> bool:
         """Carry one command; return whether the session goes on."""
@@ -210,7 +239,8 @@ class Session:
         exited, drained = self._relay.run()
         self._relay.close()
         self._relay = None
-        channel.send(drained)
+        with contextlib.suppress(Unavailable):  # it has gone: that ends the session, and not this answer
+            channel.send(drained)
         self._say(wire.Exit(exited.ending, exited.status, drained.truncated, exited.duration))
         return True
 
@@ -224,19 +254,25 @@ class Session:
                 return
 
     def _next_request(self, channel: Channel) -> wire.Message:
-        """Wait for the caller's next message, hearing the monitor and the stop meanwhile."""
+        """Wait for the caller's next message, hearing the monitor and the stop meanwhile.
+
+        Who has had an answer is asked to come again when the service drains.
+        """
+        stop = self._around.stop
         poller = select.poll()
-        poller.register(channel, select.POLLIN)
-        poller.register(self._around.stop, select.POLLIN)
+        for each in (channel, stop, stop.draining) if self._has_answered else (channel, stop):
+            poller.register(each, select.POLLIN)
         while (message := self._connection.next_message()) is None:
             if not self._stream.pending():
                 poller.register(self._stream, self._stream.interest)
                 ready = {descriptor for descriptor, _ in poller.poll()}
-                if self._around.stop.fileno() in ready:
+                if stop.fileno() in ready:
                     raise Stopping
                 if channel.fileno() in ready:
-                    # Between commands the monitor speaks only to end the session.
-                    raise Unavailable("the monitor ended the session")
+                    misspoken = type(hear(channel)).__name__  # it may only end the session between commands
+                    raise Unavailable(f"the monitor misspoke: {misspoken} for no request")
+                if self._stream.fileno() not in ready:
+                    raise Stopping(RESTARTING)
             self._take(self._stream.read())
         return message
 
@@ -248,16 +284,18 @@ class Session:
             raise ConnectionLost
         self._connection.receive(data)
 
-    def _answer(self, channel: Channel) -> wire.Message:
-        return self._answer_with_descriptors(channel)[0]
+    def _answer(self, channel: Channel, *, seconds: float | None = None) -> wire.Message:
+        return self._answer_with_descriptors(channel, seconds=seconds)[0]
 
-    def _answer_with_descriptors(self, channel: Channel) -> tuple[wire.Message, tuple[int, ...]]:
+    def _answer_with_descriptors(
+        self, channel: Channel, *, seconds: float | None = None
+    ) -> tuple[wire.Message, tuple[int, ...]]:
         """Return what the monitor says, with exactly the descriptors it declares.
 
         Anything else is the monitor's fault and not the caller's: raise Unavailable; so is an answer
         that does not come. Raise ConnectionLost or Stopping if there is nobody left to tell it.
         """
-        self._await(channel)
+        self._await(channel, self._around.settings.write_timeout if seconds is None else seconds)
         try:
             answer, descriptors = channel.receive_with_descriptors()
         except RemoteProtocolError as error:
@@ -271,13 +309,13 @@ class Session:
             raise Unavailable("the monitor sent other descriptors than it declared")
         return answer, descriptors
 
-    def _await(self, channel: Channel) -> None:
+    def _await(self, channel: Channel, seconds: float) -> None:
         """Wait until the monitor says something."""
         poller = select.poll()
         poller.register(channel, select.POLLIN)
         poller.register(self._around.stop, select.POLLIN)
         poller.register(self._stream, HANG_UP)
-        ready = {number for number, _ in poller.poll(self._around.settings.write_timeout * 1000)}
+        ready = {number for number, _ in poller.poll(seconds * 1000)}
         if channel.fileno() in ready:
             return
         if self._around.stop.fileno() in ready:
@@ -295,7 +333,7 @@ class Session:
         """Say why the session ends, if that can still be said."""
         with contextlib.suppress(OSError, DeadlinePassed):
             data = self._connection.close_with(wire.Closed(code, text))
-            self._stream.put_all(data, time.monotonic() + _LAST_WORDS, hear_stop=False)
+            self._stream.put_all(data, time.monotonic() + LAST_WORDS, hear_stop=False)
 
     def _report(self, trouble: seam.Trouble, why: str) -> None:
         self._around.reporter.report(trouble, self._address, self._port, why)

@@ -10,7 +10,7 @@ import ssl
 import time
 from typing import Final
 
-from rexecd.serving import Stop
+from rexecd.serving import STOPPING, Stop
 
 #: What is read at once: a TLS record holds at most 16 KiB, so a read returns no more.
 _READ_SIZE: Final = 16 * 1024
@@ -37,7 +37,10 @@ class DeadlinePassed(Exception):
 
 
 class Stopping(Exception):
-    """The service stops."""
+    """The service stops, or drains; what there is to say of it is for the caller."""
+
+    def __init__(self, text: str = STOPPING) -> None:
+        super().__init__(text)
 
 
 class Stream:

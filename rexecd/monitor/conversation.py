@@ -10,10 +10,11 @@ from rexecd.errors import Code, Refused, Unavailable
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel
 from rexecd.seam.messages import Permits, Stage
-from rexecd.serving import Stop
+from rexecd.serving import RESTARTING, STOPPING, Stop
 from rexecd.wire import messages as wire
 
-_STOPPING: Final = "the service is stopping; try later"
+#: How long the counts of a command that is over are waited for when the service stops.
+_LAST_COUNTS: Final = 1.0
 
 
 class SessionOver(Exception):
@@ -37,6 +38,8 @@ class Conversation:
     def __init__(self, channel: Channel, stop: Stop) -> None:
         self.channel = channel
         self.stop = stop
+        #: Whether the first request has been answered: from then on the session may be ended between two.
+        self.has_answered = False
         self._permits = Permits()
 
     def enter(self, stage: Stage) -> None:
@@ -44,26 +47,47 @@ class Conversation:
         self._permits.stage = stage
 
     def next(self) -> seam.Message:
-        """Return the next permitted question.
+        """Wait for the next permitted question, and return it.
 
-        Raise SessionOver at end-of-file or when the service stops, RemoteProtocolError for a
-        question that is not open.
+        Raise SessionOver at end-of-file, when the service stops, and when it drains and nothing is
+        under way; RemoteProtocolError for a question that is not open.
         """
         poller = select.poll()
         poller.register(self.channel, select.POLLIN)
         poller.register(self.stop, select.POLLIN)
+        if self._is_idle():
+            poller.register(self.stop.draining, select.POLLIN)
         ready = {number for number, _ in poller.poll()}
-        if self.stop.fileno() in ready:
-            raise self.stopping()
+        if self.stop.fileno() in ready and not self._counts_come():
+            raise self._leave(STOPPING)
+        if ready == {self.stop.draining.fileno()}:
+            raise self._leave(RESTARTING)
+        return self.hear()
+
+    def hear(self) -> seam.Message:
+        """Return the permitted question that is there; raise as `next` does."""
         message = self.channel.receive()
         if message is None:
             raise SessionOver("connection-lost")
         self._permits.check(message)
         return message
 
-    def stopping(self) -> ServiceStopped:
-        """Tell the caller that the service stops, and return that as the reason."""
-        self.close(Code.UNAVAILABLE, _STOPPING)
+    def _is_idle(self) -> bool:
+        """Return whether nobody loses anything if it ends here."""
+        stage = self._permits.stage
+        return stage is Stage.REPORTING or (stage is Stage.AUTHENTICATED and self.has_answered)
+
+    def _counts_come(self) -> bool:
+        """Wait a moment, where a command has just ended, for what the gateway has to say of it."""
+        if self._permits.stage is not Stage.DRAINING:
+            return False
+        poller = select.poll()
+        poller.register(self.channel, select.POLLIN)
+        return bool(poller.poll(_LAST_COUNTS * 1000))
+
+    def _leave(self, text: str) -> ServiceStopped:
+        """Tell the caller that the service goes, and return that as the reason."""
+        self.close(Code.UNAVAILABLE, text)
         return ServiceStopped()
 
     def refuse(self, request_id: str, refused: Refused) -> None:

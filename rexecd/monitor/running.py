@@ -21,6 +21,7 @@ from rexecd.policy.bounds import OnDisconnect
 from rexecd.policy.model import Invocation
 from rexecd.seam import messages as seam
 from rexecd.seam.messages import Stage
+from rexecd.serving import CUT_SHORT
 from rexecd.wire import messages as wire
 from rexecd.wire.messages import Ending
 
@@ -76,6 +77,9 @@ class Running:
         if isinstance(over, Refused):
             self._conversation.refuse(self._request_id, over)
             return None
+        if isinstance(over, ServiceStopped):
+            # Only now: what the command wrote at its end has gone to the caller before this does.
+            self._conversation.close(Code.UNAVAILABLE, CUT_SHORT)
         if over is not None:
             raise over
         return seam.Exited(outcome.ending, outcome.status, round(outcome.duration * 1e6))
@@ -135,12 +139,14 @@ class Running:
         while True:
             ready = {number for number, _ in poller.poll(execution.wait_time() * 1000)}
             has_ended = execution.fileno() in ready
-            # First what the gateway says: a command that dies of its caller's going did not just exit.
-            if stop.fileno() in ready and not isinstance(over, ServiceStopped):
-                over = self._conversation.stopping() if over is None else ServiceStopped()
+            # First what the gateway says: a command that dies of its caller's going did not just exit. But
+            # one that has ended when the service stops did.
+            if stop.fileno() in ready and not has_ended:
+                over = ServiceStopped()
                 poller.unregister(stop)
-                self._lose(execution, over, poller, has_ended=has_ended)
-            elif over is None and channel.fileno() in ready and (over := self._hear(execution)) is not None:
+                execution.end(grace=self._grace)
+            elif channel.fileno() in ready and (lost := self._hear(execution)) is not None:
+                over = over or lost
                 self._lose(execution, over, poller, has_ended=has_ended)
             if has_ended:
                 return over
@@ -153,7 +159,7 @@ class Running:
     def _hear(self, execution: Execution) -> Exception | None:
         """Take what the gateway says of a running command; return why the session is over, if it is."""
         try:
-            message = self._conversation.next()
+            message = self._conversation.hear()
         except (SessionOver, RemoteProtocolError) as over:
             return over
         if isinstance(message, wire.Signal):

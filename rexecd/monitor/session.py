@@ -88,8 +88,10 @@ class MonitorSession:
                 match self._conversation.next():
                     case wire.Run() as request:
                         self._answer(request)
+                        self._conversation.has_answered = True
                     case wire.List():
                         self._list()
+                        self._conversation.has_answered = True
                     case seam.Drained() as drained:
                         self._drained(drained)
                     case seam.Renounce() as renounced:

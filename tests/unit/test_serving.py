@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from rexecd.serving import BoundedThreadingServer, Stop
+from rexecd.serving import BoundedThreadingServer, Signals, Stop
 
 
 class _Server(BoundedThreadingServer):
@@ -157,6 +157,104 @@ def test_one_stop_wakes_every_poll_now_and_later() -> None:
     stop.set()
     assert stop.wait(10)
     assert len(poller.poll(0)) == len(poller.poll(0)) == 1
+
+
+def test_a_stop_has_two_steps() -> None:
+    """Whoever is idle leaves at the first, and at the second in any case."""
+    first, second = Stop(), Stop()
+    first.draining.set()
+    second.set()
+
+    assert first.draining.wait(10)
+    assert not first.wait(0)
+    assert second.draining.wait(10)
+    assert second.wait(10)
+
+
+class _Signals(Signals):
+    """Signals that come when the test says so, and count how often they were asked for."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.ended: list[int] = []
+        self.asked = threading.Event()
+
+    def wait(self, *others: int, seconds: float | None = None) -> tuple[list[int], list[int]]:
+        """Return what there is."""
+        time.sleep(0.001)
+        self.asked.set()
+        return self.numbers, self.ended
+
+
+def _draining(server: _Server, signals: _Signals, seconds: float) -> threading.Thread:
+    thread = threading.Thread(target=server.drain, args=(signals,), kwargs={"seconds": seconds})
+    thread.start()
+    return thread
+
+
+def test_who_is_busy_goes_on_while_a_server_drains(server: _Server) -> None:
+    """The door is closed, and what the accept loop looked after is still looked after."""
+    looked = threading.Event()
+    server.service_actions = looked.set  # type: ignore[method-assign]
+    address = server.socket.getsockname()
+    with _call(server):
+        _until(lambda: server.active == 1)
+        looked.clear()
+        thread = _draining(server, _Signals(), 60)
+        assert looked.wait(10)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=10)
+        assert server.stop.draining.wait(0)
+        assert not server.stop.wait(0)
+        server.stop.set()  # here: the end of the handler
+        thread.join(10)
+
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("number", "ended", "seconds"),
+    [(signal.SIGTERM, [], 60), (signal.SIGINT, [], 60), (0, [7], 60), (0, [], 0), (0, [], 0.05)],
+)
+def test_a_drain_ends_at_another_signal_a_lifelines_end_or_its_time(
+    server: _Server, number: int, ended: list[int], seconds: float
+) -> None:
+    """Whoever is still busy then is for the stop."""
+    signals = _Signals()
+    with _call(server):
+        _until(lambda: server.active == 1)
+        thread = _draining(server, signals, seconds)
+        if seconds:
+            assert signals.asked.wait(10)
+        signals.numbers, signals.ended = [number] if number else [], ended
+        thread.join(10)
+
+        assert not thread.is_alive()
+        assert server.active == 1
+        assert not server.stop.wait(0)
+
+
+def test_a_drain_without_anybody_is_over_at_once(server: _Server) -> None:
+    """And a reload's signal does not hurry it."""
+    signals = _Signals()
+    signals.numbers = [signal.SIGHUP]
+    server.drain(signals, seconds=60)
+
+    assert not signals.asked.is_set()
+
+
+def test_what_waits_at_an_inherited_listener_is_left_to_its_next_owner() -> None:
+    """It is closed and never shut down: the manager's copy takes on where this one left."""
+    kept = socket.create_server(("127.0.0.1", 0))
+    made = BoundedThreadingServer(kept.dup(), socketserver.BaseRequestHandler, most=1, stop=Stop())
+    threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    made.drain(_Signals(), seconds=60)
+    with kept, socket.create_connection(kept.getsockname(), timeout=10) as caller:
+        accepted, _ = kept.accept()
+        with accepted:
+            accepted.send(b"x")
+
+            assert caller.recv(1) == b"x"
 
 
 def test_signals_wake_the_main_thread_and_say_which_they_were() -> None:

@@ -184,6 +184,7 @@ def _settings(draw: st.DrawFn) -> Settings:
         banner=draw(_texts(100)),
         max_connections=draw(st.integers(1, 100_000)),
         kill_grace=kill,
+        drain=draw(st.just(0.0) | _TIMES),
         stop_time=stop,
         **_asked(draw(_RUN_AS)),
         max_timeout=draw(st.integers(50, 86_400_000)) / 1000,
@@ -230,6 +231,16 @@ def test_a_stop_is_longer_than_the_grace_of_a_kill() -> None:
     """Or a command would outlive the service."""
     with pytest.raises(ConfigError, match="stop_time must be longer than kill_grace"):
         parse_settings("version: 1\nkill_grace: 15s\n", HERE)
+
+
+def test_a_service_may_stop_without_draining() -> None:
+    """Nought means at once, here and nowhere else."""
+    assert parse_settings("version: 1\n", HERE).drain == 10
+    assert parse_settings("version: 1\ndrain: 0s\n", HERE).drain == 0
+    with pytest.raises(ConfigError, match="between 0s and 1h"):
+        parse_settings("version: 1\ndrain: 2h\n", HERE)
+    with pytest.raises(ConfigError, match="between 50ms and 1h"):
+        parse_settings("version: 1\nstop_time: 0s\n", HERE)
 
 
 def test_no_principal_may_run_more_than_everybody() -> None:

@@ -22,6 +22,7 @@ from rexecd.monitor.service import Service
 from rexecd.monitor.session import MonitorSession
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel
+from rexecd.serving import RESTARTING, STOPPING
 from rexecd.settings import load_settings
 from rexecd.wire import messages as wire
 
@@ -278,3 +279,53 @@ def test_reports_become_records(service: Service, gateway: Callable[[], _Gateway
         ("limit-reached", 3),
     ]
     assert {record["source"]["ip"] for record in records} == {"192.0.2.9"}
+
+
+def test_a_session_is_ended_between_two_requests_when_the_service_drains(
+    service: Service, gateway: Callable[[], _Gateway]
+) -> None:
+    """Not before it had its first answer, and not while the gateway still moves the output of a command."""
+    fresh, busy = gateway(), gateway()
+    fresh.authenticate()
+    busy.authenticate()
+    busy.channel.send(wire.Run("yes", wire.Offer.NONE, "", 0))
+    assert isinstance(busy.hear(), seam.Started)
+    assert isinstance(busy.hear(), seam.Exited)
+    service.stop.draining.set()
+    assert isinstance(fresh.ask(wire.Run("nosuch", wire.Offer.NONE, "", 0)), wire.Refused)
+    closed = fresh.hear()
+    busy.channel.send(seam.Drained(1, 2, 3, truncated=False))
+
+    assert closed == wire.Closed(Code.UNAVAILABLE, RESTARTING)
+    assert closed == busy.hear()
+    assert "command-drained" in _actions(service)
+
+
+def test_the_counts_of_a_command_that_has_just_ended_are_waited_for_when_the_service_stops(
+    service: Service, gateway: Callable[[], _Gateway]
+) -> None:
+    """A moment, and no longer."""
+    prompt, mute = gateway(), gateway()
+    for one in (prompt, mute):
+        one.authenticate()
+        one.channel.send(wire.Run("yes", wire.Offer.NONE, "", 0))
+        assert isinstance(one.hear(), seam.Started)
+        assert isinstance(one.hear(), seam.Exited)
+    service.stop.set()
+    prompt.channel.send(seam.Drained(1, 2, 3, truncated=False))
+
+    assert [STOPPING] * 2 == [prompt.hear().text, mute.hear().text]
+    assert 1 == _actions(service).count("command-drained")
+
+
+def test_a_report_that_is_there_is_recorded_before_the_service_goes(
+    service: Service, gateway: Callable[[], _Gateway]
+) -> None:
+    """What the gateway has sent it does not send again."""
+    one = gateway()
+    for port in range(20):
+        one.channel.send(seam.Report(seam.Trouble.TLS_FAILED, "192.0.2.7", port, 1, "plaintext"))
+    service.stop.draining.set()
+
+    assert RESTARTING == one.hear().text
+    assert 20 == _actions(service).count("tls-failed")

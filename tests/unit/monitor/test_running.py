@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from rexecd.policy.bounds import OnDisconnect
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel
 from rexecd.seam.messages import Parting, Stage
-from rexecd.serving import Stop
+from rexecd.serving import CUT_SHORT, Stop
 from rexecd.wire import messages as wire
 from rexecd.wire.messages import Ending, SignalName
 from tests.harness import is_alive
@@ -90,6 +91,12 @@ class Watched:
         except Exception as error:  # noqa: BLE001 - whatever it is, the test looks at it
             self.result = error
 
+    def wait_for_end(self) -> None:
+        """Return when the command has ended and nobody has looked."""
+        poller = select.poll()
+        poller.register(self._execution, select.POLLIN)
+        assert poller.poll(10_000)
+
     def vanish(self) -> None:
         """Let the gateway be gone."""
         self.gateway.close()
@@ -114,7 +121,8 @@ class Watched:
         if self._thread.ident is not None:
             self._thread.join(20)
         self.channel.close()
-        os.close(self.stop.fileno())
+        for flag in (self.stop, self.stop.draining):
+            os.close(flag.fileno())
 
 
 @pytest.fixture
@@ -243,6 +251,36 @@ def test_a_stop_of_the_service_ends_what_may_finish(watched: Callable[..., Watch
 
     assert isinstance(over, ServiceStopped)
     assert (Action.COMMAND_KILLED, "service stopped") == one.recording.last
+
+
+def test_a_command_that_is_ended_with_the_service_says_its_last_before_its_session_is_closed(
+    watched: Callable[..., Watched],
+) -> None:
+    """The gateway may still pass on signals meanwhile, and takes Closed when all output is in the pipe."""
+    one = watched("trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.02; done", signals=frozenset())
+    one.begin()
+    assert b"up\n" == os.read(one.descriptors[0], 99)
+    one.stop.set()
+    one.gateway.send(wire.Signal(SignalName.INT))
+    closed = one.gateway.receive()
+
+    assert wire.Closed(Code.UNAVAILABLE, CUT_SHORT) == closed
+    assert b"bye\n" == os.read(one.descriptors[0], 99)
+    assert isinstance(one.end(), ServiceStopped)
+    assert (Action.COMMAND_KILLED, "service stopped") == one.recording.last
+
+
+def test_a_command_that_has_ended_when_the_service_stops_is_answered(
+    watched: Callable[..., Watched],
+) -> None:
+    """Both are known in the same moment: it did exit."""
+    one = watched("exit 5")
+    one.wait_for_end()
+    one.stop.set()
+    one.begin()
+
+    assert isinstance(one.end(), seam.Exited)
+    assert Action.COMMAND_EXITED is one.recording.last[0]
 
 
 def test_a_gateway_that_misspeaks_ends_what_may_finish(watched: Callable[..., Watched]) -> None:
