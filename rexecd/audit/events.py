@@ -152,6 +152,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "tls": ("rexec", "tls"),
     "token_id": ("rexec", "token_id"),
     "truncated": ("rexec", "truncated"),
+    "unfinished": ("rexec", "unfinished"),
     "version": ("rexec", "version"),
     "working_directory": ("process", "working_directory"),
 }

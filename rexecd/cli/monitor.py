@@ -21,6 +21,7 @@ from rexecd.execution.workers import Workers
 from rexecd.files import check_directory, lock
 from rexecd.identity.store import Store
 from rexecd.monitor.doors import Doors, Gatekeeper, gateway_account, opened_doors, prepare_directory
+from rexecd.monitor.leftovers import settle
 from rexecd.monitor.server import AdminServer, SeamServer, descriptors_needed, tasks_needed
 from rexecd.monitor.service import Service, load_feasible
 from rexecd.policy.model import Policy
@@ -122,7 +123,8 @@ def _serve(parts: _Parts, doors: Doors, lifeline: int | None) -> int:
     hide_memory()
     signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     service.trail.start_keeper(_PERSIST_EVERY)
-    service.recorder.record(Action.SERVICE_STARTED, version=__version__)
+    left = settle(service.trail, settings.audit)
+    service.recorder.record(Action.SERVICE_STARTED, version=__version__, **left)
     service.recorder.record(Action.POLICY_LOADED)
     seam_server = SeamServer(doors.seam, service, keeper.admits)
     seam_server.on_turn = manager.at_each_turn(lambda: _news(service))

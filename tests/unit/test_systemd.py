@@ -142,18 +142,13 @@ def test_the_manager_hears_what_there_is_to_say(
     manager.status("3\nsessions")
     manager.reloading()
     manager.ready()
-    manager.extend(1.5)
-    manager.stopping("stopping")
-    *said, reloading, again, more, stopping = listening.heard()
+    manager.stopping("draining", seconds=1.5)
+    *said, reloading, again, stopping = listening.heard()
 
     assert said == ["READY=1\nSTATUS=2 sessions", "STATUS=3 sessions"]
     assert reloading.startswith("RELOADING=1\nMONOTONIC_USEC=")
     assert before <= int(reloading.rpartition("=")[2]) <= time.monotonic_ns() // 1000
-    assert (again, more, stopping) == (
-        "READY=1",
-        "EXTEND_TIMEOUT_USEC=1500000",
-        "STOPPING=1\nSTATUS=stopping",
-    )
+    assert (again, stopping) == ("READY=1", "STOPPING=1\nEXTEND_TIMEOUT_USEC=1500000\nSTATUS=draining")
 
 
 def test_a_sign_of_life_is_sent_now_and_then(
@@ -188,7 +183,7 @@ def test_a_manager_that_is_not_there_fails_nobody(address: str, manager_at: Call
     manager = manager_at(address)
     manager.ready("fine")
     manager.reloading()
-    manager.stopping()
+    manager.stopping("draining", seconds=1)
 
     assert manager.inherited == ()
 
