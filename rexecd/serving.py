@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from rexecd.log import Log
+
 #: How long the accept loop rests when the machine is out of descriptors or memory: it must
 #: neither spin nor die (ATTACKS SRV, rule 6).
 _EXHAUSTED_REST: Final = 0.05
@@ -86,12 +88,14 @@ class BoundedThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer
         *,
         most: int,
         stop: Stop,
+        log: Log | None = None,
     ) -> None:
         socketserver.BaseServer.__init__(self, listener.getsockname(), handler)
         self.socket = listener
         self.stop = stop
         #: Called at each turn of the accept loop, at least twice a second: who turns says so.
         self.on_turn: Callable[[], None] = lambda: None
+        self._log = log or Log("rexecd")
         self._most = most
         self._active = 0
         self._changed = threading.Condition()
@@ -150,7 +154,7 @@ class BoundedThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer
         while trace:
             frames.append(f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}")  # noqa: PTH119
             trace = trace.tb_next
-        sys.stderr.write(f"rexecd: fault: {type(error).__name__} at {' '.join(frames)}\n")
+        self._log.error(f"fault: {type(error).__name__} at {' '.join(frames)}")
 
     def drain(self, signals: "Signals", *others: int, seconds: float) -> None:
         """Accept nobody, and let who is busy go on for at most `seconds`, but not after another signal.
@@ -163,6 +167,8 @@ class BoundedThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer
         self.shutdown()
         self.server_close()
         deadline = time.monotonic() + seconds
+        if self._active and seconds:
+            self._log.info(f"draining: {self._active} connections may go on", seconds=f"{seconds:g}")
         while self._active and (left := deadline - time.monotonic()) > 0:
             numbers, ended = signals.wait(*others, seconds=min(left, _LOOK_AGAIN))
             if ended or ENDING.intersection(numbers):

@@ -63,6 +63,7 @@ class Settings:
     containment: str
     #: Empty: the monitor's own user.
     gateway_user: str
+    log_level: str
 
     @property
     def seam_socket(self) -> Path:
@@ -228,6 +229,12 @@ SETTINGS: Final = Table(
             "The user the gateway runs as: nobody else may open the seam between the two processes. Empty is "
             "the monitor's own user. Under `rexecd serve`, which runs both as one user, it says nothing.",
             default="",
+        ),
+        "log_level": Key(
+            Choice(("debug", "info", "warning", "error")),
+            "From which level on both processes say on standard error, or in the journal, how they are. The "
+            "audit trail has nothing to do with it.",
+            default="info",
         ),
     },
     "The daemon's settings. Every key but version may be left out. Relative paths start at the directory "

@@ -21,7 +21,7 @@ PACKAGE: Final = ROOT / "rexecd"
 FLOORS: Final[list[set[str]]] = [
     # 0: words
     {"", "errors", "limits", "clock"},
-    {"names"},
+    {"names", "printable"},
     # 1: pure cores
     {"yamlevents"},
     {"codec", "yamltext", "policy.grammar", "identity.tokens", "audit.seal", "gateway.throttle"},
@@ -49,7 +49,8 @@ FLOORS: Final[list[set[str]]] = [
     {"policy.command"},
     {"policy.load"},
     # 2: the machine room
-    {"files", "confine", "accounts", "systemd", "serving", "tasks"},
+    {"files", "confine", "accounts", "systemd", "log", "tasks"},
+    {"serving"},
     {
         "settings",
         "tls",
@@ -93,7 +94,7 @@ FLOORS: Final[list[set[str]]] = [
 #: Packages whose `__init__` is a docstring and no more.
 EMPTY: Final = {"wire", "seam", "policy", "identity", "audit", "execution", "gateway", "monitor", "cli"}
 TRUSTED: Final = {"policy", "identity", "execution", "audit", "monitor"}
-CALLERS: Final = {"", "errors", "limits", "codec", "wire", "client", "cli.say", "cli.rexec"}
+CALLERS: Final = {"", "errors", "limits", "printable", "codec", "wire", "client", "cli.say", "cli.rexec"}
 
 #: Who may import a module that can do harm: files, or whole packages, of rexecd/.
 RESERVED: Final = {

@@ -23,6 +23,7 @@ from rexecd.settings import load_settings
 _SETTINGS: Final = """\
 version: 1
 listen: "127.0.0.1:0"
+log_level: warning
 """
 _POLICY: Final = """\
 version: 1

@@ -11,11 +11,13 @@ import socket
 import threading
 from typing import Final
 
+from rexecd import __version__
 from rexecd.cli import say
 from rexecd.confine import deny_exec, hide_memory, raise_descriptor_limit
 from rexecd.errors import ConfigError
 from rexecd.gateway.report import Reporter
 from rexecd.gateway.server import DESCRIPTORS_EACH, DESCRIPTORS_ELSE, TASKS_ELSE, GatewayServer, listener
+from rexecd.log import Log, open_log
 from rexecd.serving import ENDING, Signals
 from rexecd.settings import Settings, address, load_settings
 from rexecd.systemd import Manager
@@ -31,6 +33,7 @@ def gateway(arguments: argparse.Namespace) -> int:
     """Serve callers until a signal, or the end of `--lifeline`; return 0 for an orderly stop."""
     manager = Manager(os.environ)
     settings = load_settings(arguments.config)
+    log = open_log("rexecd-gateway", settings.log_level)
     needed = settings.max_connections * DESCRIPTORS_EACH + DESCRIPTORS_ELSE
     what = f"max_connections: {settings.max_connections}"
     raise_descriptor_limit(needed, what=what)
@@ -42,25 +45,28 @@ def gateway(arguments: argparse.Namespace) -> int:
     signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     reporter = Reporter(settings.seam_socket)
     reporter.start()
-    server = GatewayServer(sock, settings, context, reporter)
+    server = GatewayServer(sock, settings, context, reporter, log=log)
     server.on_turn = manager.at_each_turn(lambda: _status(server, settings))
     threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
     host, port = sock.getsockname()[:2]
-    say.out(f"rexecd: ready on {f'[{host}]' if ':' in host else host}:{port}")
+    where = f"{f'[{host}]' if ':' in host else host}:{port}"
+    log.info("gateway started", version=__version__, address=where, seam=settings.seam_socket)
+    say.out(f"rexecd: ready on {where}")
     manager.ready(_status(server, settings))
     lifelines = [] if arguments.lifeline is None else [arguments.lifeline]
-    _wait_for_the_end(server, manager, signals, lifelines)
+    _wait_for_the_end(server, manager, signals, lifelines, log)
     manager.stopping("draining", seconds=settings.drain + settings.stop_time + _REPORT_TIME)
     server.drain(signals, *lifelines, seconds=settings.drain)
     ended = server.stop_and_wait(settings.stop_time)
     reporter.stop(_REPORT_TIME)
     if not ended:
-        say.error("rexecd", f"gateway: {say.count(server.active, 'session')} did not end in time")
+        log.error("gateway: sessions did not end in time", sessions=server.active)
+    log.info("gateway stopped")
     return 0
 
 
 def _wait_for_the_end(
-    server: GatewayServer, manager: Manager, signals: Signals, lifelines: list[int]
+    server: GatewayServer, manager: Manager, signals: Signals, lifelines: list[int], log: Log
 ) -> None:
     """Sleep until a signal ends the service, or the lifeline does; renew the certificate at each SIGHUP."""
     while True:
@@ -69,17 +75,19 @@ def _wait_for_the_end(
             return
         if signal.SIGHUP in numbers:
             manager.reloading()
-            _renew(server)
+            _renew(server, log)
             manager.ready()
 
 
-def _renew(server: GatewayServer) -> None:
+def _renew(server: GatewayServer, log: Log) -> None:
     """Read the certificate and its key again; with faulty ones the old ones stay, and it is said."""
     try:
         server.renew(server_context(server.settings.certificate, server.settings.key))
     except ConfigError as error:
         for fault in error.faults:
-            say.error("rexecd", f"{fault} (the old certificate stays in use)")
+            log.error(f"{fault} (the old certificate stays in use)")
+        return
+    log.info("certificate read again")
 
 
 def _status(server: GatewayServer, settings: Settings) -> str:

@@ -16,10 +16,11 @@ from rexecd.clock import Clock
 from rexecd.confine import hide_memory, raise_descriptor_limit, restore_signals
 from rexecd.errors import ConfigError, TrailError
 from rexecd.execution.cgroup import find
-from rexecd.execution.probe import probe, written
+from rexecd.execution.probe import probe
 from rexecd.execution.workers import Workers
 from rexecd.files import check_directory, lock
 from rexecd.identity.store import Store
+from rexecd.log import Log, open_log
 from rexecd.monitor.doors import Doors, Gatekeeper, gateway_account, opened_doors, prepare_directory
 from rexecd.monitor.leftovers import settle
 from rexecd.monitor.server import AdminServer, SeamServer, descriptors_needed, tasks_needed
@@ -34,13 +35,16 @@ from rexecd.tasks import check_tasks
 _PERSIST_EVERY: Final = 1.0
 #: For closing the operator's door, ending workers, and the trail's last step.
 _LAST_SECONDS: Final = 15.0
-#: How often it is looked for workers that nobody needs any more.
-_RETIRE_EVERY: Final = 20.0
+#: How often it is looked for workers that nobody needs any more, and how the trail is.
+_LOOK_EVERY: Final = 5.0
 
 
 @contextlib.contextmanager
 def opened_service(
-    settings: Settings, policy: Policy | None = None, workers: Workers | None = None
+    settings: Settings,
+    policy: Policy | None = None,
+    workers: Workers | None = None,
+    log: Log | None = None,
 ) -> Iterator[Service]:
     """Open policy (unless one is given), store and trail under the state's lock, and close them again.
 
@@ -51,17 +55,16 @@ def opened_service(
         check_directory(directory)
     with lock(settings.lock):
         policy = policy or load_feasible(settings)
-        if workers is not None:
-            for missing in probe(policy, workers):
-                say.warning("rexecd", written(missing))
         store = Store(settings.tokens)
         try:
             trail = Trail.open(settings.audit, settings.trail_key, clock=Clock(), policy_digest=policy.digest)
         except BaseException:
             store.close()
             raise
-        service = Service(settings, policy, store, trail, workers)
+        service = Service(settings, policy, store, trail, workers, log=log)
         try:
+            if workers is not None:
+                service.take_missing(probe(policy, workers))
             yield service
         finally:
             service.close()
@@ -71,10 +74,8 @@ def opened_service(
 def opened_workers(settings: Settings) -> Iterator[Workers]:
     """Start what starts commands, and end it again with all of them; raise ConfigError."""
     groups, why = find(settings.containment)
-    if groups is None and settings.containment != "subreaper":
-        say.note("rexecd", f"commands are ended without control groups ({why})")
     try:
-        workers = Workers(groups)
+        workers = Workers(groups, obstacle="" if settings.containment == "subreaper" else why)
     except ConfigError:
         if groups is not None:
             groups.close()
@@ -89,6 +90,7 @@ def monitor(arguments: argparse.Namespace) -> int:
     """Serve the gateway and the operator until a signal, or the end of `--lifeline`."""
     manager = Manager(os.environ)
     settings = load_settings(arguments.config)
+    log = open_log("rexecd-monitor", settings.log_level)
     restore_signals()
     os.umask(0o077)
     is_alone = arguments.lifeline is None
@@ -100,7 +102,7 @@ def monitor(arguments: argparse.Namespace) -> int:
         raise_descriptor_limit(descriptors_needed(settings), what=what)
         check_tasks(tasks_needed(settings), what=what)
         with (
-            opened_service(settings, workers=workers) as service,
+            opened_service(settings, workers=workers, log=log) as service,
             opened_doors(settings, manager, gateway) as doors,
         ):
             return _serve(_Parts(service, workers, keeper, manager), doors, arguments.lifeline)
@@ -118,20 +120,22 @@ class _Parts(NamedTuple):
 def _serve(parts: _Parts, doors: Doors, lifeline: int | None) -> int:
     """Answer until the end, and bring it about in order; return 1 if it was not asked for."""
     service, workers, keeper, manager = parts
-    settings = service.settings
+    settings, log = service.settings, service.log
     os.chdir("/")
     hide_memory()
     signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     service.trail.start_keeper(_PERSIST_EVERY)
     left = settle(service.trail, settings.audit)
+    if left:
+        log.warning("the monitor before was killed", **left)
     service.recorder.record(Action.SERVICE_STARTED, version=__version__, **left)
     service.recorder.record(Action.POLICY_LOADED)
-    seam_server = SeamServer(doors.seam, service, keeper.admits)
+    seam_server = SeamServer(doors.seam, service, keeper.admits, log=log)
     seam_server.on_turn = manager.at_each_turn(lambda: _news(service))
-    admin_server = AdminServer(doors.admin, service)
+    admin_server = AdminServer(doors.admin, service, log=log)
     for name, server in (("accept", seam_server), ("admin", admin_server)):
         threading.Thread(target=server.serve_forever, name=name, daemon=True).start()
-    say.note("rexecd", f"commands run as {service.run_as} where their rule does not say; {_ends(workers)}")
+    _introduce(service, workers)
     say.out(f"rexecd: monitor ready on {settings.seam_socket}")
     manager.ready(_news(service))
     lifelines = [] if lifeline is None else [lifeline]
@@ -139,11 +143,31 @@ def _serve(parts: _Parts, doors: Doors, lifeline: int | None) -> int:
     manager.stopping("draining", seconds=settings.drain + settings.stop_time + _LAST_SECONDS)
     seam_server.drain(signals, workers.fileno(), *lifelines, seconds=settings.drain)
     if not seam_server.stop_and_wait(settings.stop_time):
-        say.error("rexecd", f"monitor: {say.count(seam_server.active, 'session')} did not end in time")
+        log.error("monitor: sessions did not end in time", sessions=seam_server.active)
     admin_server.stop_and_wait(1.0)
     with contextlib.suppress(TrailError):
         service.recorder.record(Action.SERVICE_STOPPED)
+    log.info("monitor stopped")
     return status
+
+
+def _introduce(service: Service, workers: Workers) -> None:
+    """Log how the service is, in one event; one that lacks something deserves a look."""
+    message = (
+        f"monitor started: commands run as {service.run_as} where their rule does not say; {_ends(workers)}"
+    )
+    missing = [f"control groups ({workers.obstacle})"] if workers.obstacle else []
+    missing += service.missing
+    (service.log.warning if missing else service.log.info)(
+        message,
+        version=__version__,
+        address=service.settings.seam_socket,
+        policy_digest=service.policy.digest,
+        containment=workers.containment,
+        controllers=sorted(workers.controllers),
+        run_as=service.run_as,
+        missing="; ".join(missing),
+    )
 
 
 def _ends(workers: Workers) -> str:
@@ -174,8 +198,10 @@ def _wait_for_the_end(parts: _Parts, signals: Signals, lifelines: list[int]) -> 
     Reload at each SIGHUP, and end workers that nobody needs.
     """
     service, workers, keeper, manager = parts
+    fault: str | None = None
     while True:
-        numbers, ready = signals.wait(workers.fileno(), *lifelines, seconds=_RETIRE_EVERY)
+        numbers, ready = signals.wait(workers.fileno(), *lifelines, seconds=_LOOK_EVERY)
+        fault = _watch_trail(service, fault)
         if signal.SIGHUP in numbers:
             manager.reloading()
             _reload(service)
@@ -183,7 +209,7 @@ def _wait_for_the_end(parts: _Parts, signals: Signals, lifelines: list[int]) -> 
         if ENDING.intersection(numbers):
             return 0
         if workers.fileno() in ready:
-            say.error("rexecd", "monitor: the launcher of commands has ended; the service stops")
+            service.log.error("monitor: the launcher of commands has ended; the service stops")
             return 1
         for lifeline in set(lifelines).intersection(ready):
             line = os.read(lifeline, 64)
@@ -194,11 +220,20 @@ def _wait_for_the_end(parts: _Parts, signals: Signals, lifelines: list[int]) -> 
 
 
 def _reload(service: Service) -> None:
-    """Reload the policy for a signal; what is wrong goes to standard error and the trail."""
+    """Reload the policy for a signal; what is wrong goes to the log and the trail."""
     try:
         service.reload()
-    except ConfigError as error:
-        for fault in error.faults:
-            say.error("rexecd", f"{fault} (the old policy stays in force)")
+    except ConfigError:
+        return  # it has been logged, fault by fault
     except TrailError as error:
-        say.error("rexecd", f"{error} (the old policy stays in force)")
+        service.log.error(f"{error} (the old policy stays in force)")
+
+
+def _watch_trail(service: Service, told: str | None) -> str | None:
+    """Log once what is wrong with the trail, and once that nothing is any more; return what is now."""
+    fault = service.trail.last_error
+    if fault and fault != told:
+        service.log.error(fault, lost=service.trail.lost)
+    elif told and not fault:
+        service.log.info("the trail is well again", lost=service.trail.lost)
+    return fault

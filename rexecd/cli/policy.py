@@ -39,6 +39,7 @@ from rexecd.policy.model import (
 )
 from rexecd.policy.places import Network
 from rexecd.policyfiles import load_policy
+from rexecd.printable import printable
 from rexecd.settings import load_settings
 from rexecd.wire.messages import Offer, SignalName
 from rexecd.yamltext import shown, spell_duration, spell_size, suggest
@@ -122,7 +123,7 @@ def _policy_of(arguments: argparse.Namespace) -> tuple[Path, Policy]:
 
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
-        say.out(say.printable(line))
+        say.out(printable(line))
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> Iterator[str]:

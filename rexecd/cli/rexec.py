@@ -23,6 +23,7 @@ from rexecd.client.results import MAX_OUTPUT, SIGNAL_BASE, Collector, Outcome, S
 from rexecd.client.session import Session, connect
 from rexecd.client.values import make_line
 from rexecd.limits import MAX_LINE
+from rexecd.printable import printable
 from rexecd.wire.messages import Offer
 
 _STDIN: Final = 0
@@ -148,7 +149,7 @@ def _list(session: Session, *, is_json: bool) -> int:
     if is_json:
         say.write(Stream.STDOUT, dump([as_object(entry) for entry in entries]))
     else:
-        _answer(make_table(entries, say.printable))
+        _answer(make_table(entries, printable))
     return 0
 
 
@@ -159,7 +160,7 @@ def _help(session: Session, name: str, *, is_json: bool) -> int:
     if is_json:
         say.write(Stream.STDOUT, dump(as_object(entry)))
     else:
-        _answer(make_help(entry, say.printable))
+        _answer(make_help(entry, printable))
     return 0
 
 
@@ -210,7 +211,7 @@ def _interact(session: Session, interrupts: Interrupts, options: Options) -> int
         answer=_answer,
         complain=lambda error: say.error("rexec", str(error), error.hint),
         note=say.aside,
-        clean=say.printable,
+        clean=printable,
         sink=say.write,
     )
     Shell(session, voice, reason=options.reason, timeout=options.timeout).run()

@@ -2,33 +2,16 @@
 
 Rule 1: what a person should notice goes to standard error: `rexec: error: ...`, lower case, no
 full stop, a remedy as a second line.
-Rule 2: text from the other side or from a file is escaped before it reaches a terminal.
-Rule 3: a token never reaches one, not even inside a mistyped option.
+Rule 2: text from the other side or from a file is escaped before it reaches a terminal, and tokens are
+masked (printable.py).
 """
 
 import contextlib
 import os
-import re
 import select
 import sys
-from typing import Final
 
-_TOKEN: Final = re.compile(r"rxt_[0-9A-Za-z]+(?:_[0-9A-Za-z]*)?")
-_BYTE: Final = 0x100
-_BASIC_PLANE: Final = 0x10000
-#: Separators of words that `str.isprintable` calls unprintable, and that are harmless.
-_SPACES: Final = frozenset("\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}")
-
-
-def printable(text: str) -> str:
-    r"""Return `text` with every character that could steer a terminal or hide written as `\x1b`.
-
-    That is: controls (C0, C1), format characters (the bidirectional ones among them), line and
-    paragraph separators, lone surrogates, and what has no meaning yet. Letters of any script stay.
-    """
-    if text.isprintable():
-        return text
-    return "".join(map(_escape, text))
+from rexecd.printable import printable, without_tokens
 
 
 def count(number: int, noun: str) -> str:
@@ -84,16 +67,7 @@ def write(descriptor: int, data: bytes) -> None:
             poll.poll()
 
 
-def _escape(character: str) -> str:
-    if character.isprintable() or character in _SPACES:
-        return character
-    number = ord(character)
-    if number < _BYTE:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < _BASIC_PLANE else f"\\U{number:08x}"
-
-
 def _speak(line: str) -> None:
     if sys.stderr is not None:
         with contextlib.suppress(OSError, ValueError):  # there is no better place to complain
-            print(printable(_TOKEN.sub("rxt_...", line)), file=sys.stderr, flush=True)
+            print(printable(without_tokens(line)), file=sys.stderr, flush=True)

@@ -19,6 +19,7 @@ from typing import Final
 from rexecd.cli import say
 from rexecd.confine import adopt_orphans, children, hide_memory
 from rexecd.errors import ConfigError
+from rexecd.log import Log, open_log
 from rexecd.serving import ENDING, Signals
 from rexecd.settings import load_settings
 from rexecd.systemd import Manager
@@ -33,8 +34,9 @@ _LOOK_AGAIN: Final = 0.01
 class Child:
     """One of the two processes, and the pipe whose end it dies with."""
 
-    def __init__(self, verb: str, *options: str) -> None:
+    def __init__(self, verb: str, *options: str, log: Log) -> None:
         self.verb = verb
+        self._log = log
         read, self._lifeline = os.pipe()
         try:
             self.process = subprocess.Popen(
@@ -78,7 +80,7 @@ class Child:
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            say.error("rexecd", f"{self.verb} did not stop in {seconds:g}s and is killed")
+            self._log.error(f"{self.verb} did not stop in {seconds:g}s and is killed")
             self.process.kill()
             self.process.wait()
 
@@ -101,6 +103,7 @@ def serve(arguments: argparse.Namespace) -> int:
     """Run both processes; return 0 for an orderly stop and 1 if either died."""
     manager = Manager(os.environ)
     settings = load_settings(arguments.config)
+    log = open_log("rexecd-serve", settings.log_level)
     hide_memory()
     adopt_orphans()
     config = ["--config", str(settings.source)]
@@ -109,20 +112,20 @@ def serve(arguments: argparse.Namespace) -> int:
     signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD])
     with contextlib.ExitStack() as stack:
         stack.callback(_sweep, children())
-        monitor = _start(stack, patience, "monitor", *config)
+        monitor = _start(stack, patience, "monitor", *config, log=log)
         if not monitor.ready_line():
-            return _failed(monitor)
-        gateway = _start(stack, patience, "gateway", *config, *listen)
+            return _failed(monitor, log)
+        gateway = _start(stack, patience, "gateway", *config, *listen, log=log)
         try:
             monitor.tell(f"{gateway.process.pid}\n")
         except BrokenPipeError:
-            return _failed(monitor)
+            return _failed(monitor, log)
         ready = gateway.ready_line()
         if not ready:
-            return _failed(gateway)
+            return _failed(gateway, log)
         say.out(ready.rstrip("\n"))
         manager.ready()
-        status = _attend(signals, gateway, monitor, manager)
+        status = _attend(signals, gateway, monitor, manager, log)
         manager.stopping("draining", seconds=2 * (settings.drain + patience))
         if not status:
             _drain(signals, gateway, monitor, seconds=settings.drain + patience)
@@ -131,14 +134,14 @@ def serve(arguments: argparse.Namespace) -> int:
         return status
 
 
-def _attend(signals: Signals, gateway: Child, monitor: Child, manager: Manager) -> int:
+def _attend(signals: Signals, gateway: Child, monitor: Child, manager: Manager, log: Log) -> int:
     """Sleep until a signal ends the service (0) or a process dies (1); pass SIGHUP on to both."""
     while True:
         numbers, ended = signals.wait(gateway.fileno(), monitor.fileno(), seconds=manager.interval or None)
         manager.alive()
         for child in (gateway, monitor):
             if child.fileno() in ended:
-                say.error("rexecd", f"{child.how_it_ended()}; the service stops")
+                log.error(f"{child.how_it_ended()}; the service stops")
         if ended:
             return 1
         if ENDING.intersection(numbers):
@@ -183,20 +186,20 @@ def _collect(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
 
 
-def _start(stack: contextlib.ExitStack, patience: float, verb: str, *options: str) -> Child:
+def _start(stack: contextlib.ExitStack, patience: float, verb: str, *options: str, log: Log) -> Child:
     """Start one process; leaving the stack ends it, the last started first."""
-    child = Child(verb, *options)
+    child = Child(verb, *options, log=log)
     stack.callback(child.close)
     stack.callback(child.end, patience)
     return child
 
 
-def _failed(child: Child) -> int:
+def _failed(child: Child, log: Log) -> int:
     """Say that a process did not become ready; it has said why itself."""
     deadline = time.monotonic() + 1.0
     while child.process.poll() is None and time.monotonic() < deadline:
         select.select([child], [], [], 0.1)
     if child.process.poll() is None:
         raise ConfigError(f"{child.verb} was not ready in {_READY_TIME:g}s")
-    say.error("rexecd", f"{child.how_it_ended()} before it was ready")
+    log.error(f"{child.how_it_ended()} before it was ready")
     return 1

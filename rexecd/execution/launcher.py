@@ -17,6 +17,7 @@ from typing import Final
 from rexecd.confine import hide_memory
 from rexecd.execution.jobs import Kind, Preparation, Report, decode_preparation, receive
 from rexecd.execution.worker import Worker
+from rexecd.log import Log
 
 #: See proc_pid_oom_score_adj(5).
 _OOM_SCORE: Final = Path("/proc/self/oom_score_adj")
@@ -89,8 +90,7 @@ def _serve(descriptor: int, preparation: Preparation) -> None:
     except ConnectionError:
         return  # whoever asked for it has gone meanwhile
     except BaseException as error:  # noqa: BLE001 - also SystemExit: this process ends in `main`
-        sys.stderr.write(f"rexecd: worker: {type(error).__name__}: {error}\n")
-        sys.stderr.flush()
+        Log("rexecd-monitor").error(f"worker: {type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,9 @@ class Use(NamedTuple):
 class Workers:
     """All workers of one monitor, and the launcher they come from. Any thread may take and give."""
 
-    def __init__(self, groups: ControlGroups | None, *, controllers: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, groups: ControlGroups | None, *, controllers: frozenset[str] = frozenset(), obstacle: str = ""
+    ) -> None:
         """Start the launcher; raise ConfigError if it cannot be.
 
         `controllers` are taken on trust where there are no groups, for `check`.
@@ -55,6 +57,8 @@ class Workers:
         self._groups = groups
         #: What ends a command to the last process, and which of its ceilings bind the whole tree.
         self.containment = "subreaper" if groups is None else "control-group"
+        #: Why there are no groups that might have been, for people.
+        self.obstacle = obstacle
         self.controllers = controllers if groups is None else groups.controllers
         self._lock = threading.Lock()
         self._sweeping = threading.Lock()

@@ -11,6 +11,7 @@ from typing import Any
 from rexecd.gateway.grace import Grace
 from rexecd.gateway.report import Reporter
 from rexecd.gateway.session import Session, Surroundings, address_of
+from rexecd.log import Log
 from rexecd.seam.messages import Trouble
 from rexecd.serving import BoundedThreadingServer, Stop
 from rexecd.settings import Settings
@@ -34,10 +35,16 @@ class GatewayServer(BoundedThreadingServer):
     """Accepts callers; each gets a thread, which owns its socket until the end."""
 
     def __init__(
-        self, sock: socket.socket, settings: Settings, context: ssl.SSLContext, reporter: Reporter
+        self,
+        sock: socket.socket,
+        settings: Settings,
+        context: ssl.SSLContext,
+        reporter: Reporter,
+        *,
+        log: Log | None = None,
     ) -> None:
-        stop = Stop()
-        super().__init__(sock, socketserver.BaseRequestHandler, most=settings.max_connections, stop=stop)
+        stop, most = Stop(), settings.max_connections
+        super().__init__(sock, socketserver.BaseRequestHandler, most=most, stop=stop, log=log)
         self.settings = settings
         self._reporter = reporter
         self._grace = Grace()
@@ -45,7 +52,10 @@ class GatewayServer(BoundedThreadingServer):
 
     def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's types
         """Serve one connection; called in its thread."""
+        address, port = address_of(client_address)
+        self._log.debug("a caller has come", address=address, port=port, connections=self.active)
         Session(request, client_address, self._surroundings).run()
+        self._log.debug("a caller has gone", address=address, port=port)
 
     def service_actions(self) -> None:
         """Look after strangers; `serve_forever` calls this at each turn, at least twice a second."""

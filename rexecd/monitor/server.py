@@ -13,6 +13,7 @@ from typing import Any, Final
 from rexecd.audit.events import Action
 from rexecd.errors import TrailError
 from rexecd.execution.workers import MOST_IDLE
+from rexecd.log import Log
 from rexecd.monitor.admin import AdminSession
 from rexecd.monitor.service import Service
 from rexecd.monitor.session import MonitorSession
@@ -57,9 +58,11 @@ Admits = Callable[[PeerProcess], bool]
 class SeamServer(BoundedThreadingServer):
     """Accepts the gateway's channels; each gets a thread."""
 
-    def __init__(self, sock: socket.socket, service: Service, admits: Admits) -> None:
+    def __init__(
+        self, sock: socket.socket, service: Service, admits: Admits, *, log: Log | None = None
+    ) -> None:
         most = service.settings.max_connections + _SPARE_CHANNELS
-        super().__init__(sock, socketserver.BaseRequestHandler, most=most, stop=service.stop)
+        super().__init__(sock, socketserver.BaseRequestHandler, most=most, stop=service.stop, log=log)
         self._service = service
         self._admits = admits
 
@@ -71,6 +74,7 @@ class SeamServer(BoundedThreadingServer):
             MonitorSession(channel, self._service).run()
         else:
             why = f"process {peer.pid} of user {peer.uid} is not the gateway"
+            self._log.warning(f"the seam was tried by another: {why}")
             with contextlib.suppress(TrailError):
                 self._service.recorder.record(Action.SEAM_VIOLATED, reason=why)
 
@@ -78,9 +82,10 @@ class SeamServer(BoundedThreadingServer):
 class AdminServer(BoundedThreadingServer):
     """Accepts operators' commands."""
 
-    def __init__(self, sock: socket.socket, service: Service) -> None:
+    def __init__(self, sock: socket.socket, service: Service, *, log: Log | None = None) -> None:
         # A stop of its own: the operator may still ask for the status of a service that drains.
-        super().__init__(sock, socketserver.BaseRequestHandler, most=_MOST_OPERATORS, stop=Stop())
+        most = _MOST_OPERATORS
+        super().__init__(sock, socketserver.BaseRequestHandler, most=most, stop=Stop(), log=log)
         self._service = service
 
     def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002

@@ -11,12 +11,13 @@ from rexecd import __version__
 from rexecd.audit.events import Action
 from rexecd.audit.trail import Recorder, Trail
 from rexecd.clock import Clock
-from rexecd.errors import ConfigError
+from rexecd.errors import ConfigError, Fault
 from rexecd.execution.identity import defaults, describe
-from rexecd.execution.probe import probe
+from rexecd.execution.probe import probe, written
 from rexecd.execution.workers import Workers
 from rexecd.identity.store import Store
 from rexecd.identity.tokens import TokenRecord, authenticate
+from rexecd.log import Log
 from rexecd.monitor.admission import Admission
 from rexecd.policy.decide import enter
 from rexecd.policy.load import check_whole
@@ -59,10 +60,18 @@ class Service:
     """The monitor's state. One lock for changes; readers take a reference and go on with it."""
 
     def __init__(
-        self, settings: Settings, policy: Policy, store: Store, trail: Trail, workers: Workers | None = None
+        self,
+        settings: Settings,
+        policy: Policy,
+        store: Store,
+        trail: Trail,
+        workers: Workers | None = None,
+        *,
+        log: Log | None = None,
     ) -> None:
         self.settings = settings
         self.trail = trail
+        self.log = log or Log("rexecd")
         self.stop = Stop()
         self.clock: Clock = Clock()
         self.started = self.clock.monotonic()
@@ -77,6 +86,8 @@ class Service:
         #: Who commands run as where their rule does not say.
         self.run_as = describe(defaults(settings).identity)
         self.sessions = Count()
+        #: What of best-effort sandboxes this host does not give.
+        self.missing: list[str] = []
         self.admission = Admission(most=settings.max_commands, most_each=settings.max_commands_each)
 
     @property
@@ -128,12 +139,15 @@ class Service:
                     self.recorder.record(
                         Action.POLICY_REJECTED, reason=error.faults[0], count=len(error.faults)
                     )
+                for fault in error.faults:
+                    self.log.error(f"{fault} (the old policy stays in force)")
                 raise
             with self._changing:
                 self.trail.recorder(policy_digest=policy.digest).record(Action.POLICY_LOADED)
                 self._policy = policy
                 self._policy_loaded = self.clock.now()
                 self._policy_error = None
+            self.log.info("policy loaded", policy_digest=policy.digest)
             return policy
 
     def _load_again(self) -> Policy:
@@ -141,13 +155,19 @@ class Service:
             policy = load_feasible(self.settings)
             check_whole(policy, self._policy)
             if self._workers is not None:
-                probe(policy, self._workers)
+                self.take_missing(probe(policy, self._workers))
             return policy
         except ConfigError:
             raise
         except Exception as error:  # a fault of ours must not end the service, nor let a policy in
             what = f"cannot be read: internal error: {type(error).__name__}"
             raise ConfigError(f"{self.settings.policy}: {what}") from error
+
+    def take_missing(self, missing: tuple[Fault, ...]) -> None:
+        """Take what of best-effort sandboxes this host does not give, and log it."""
+        self.missing = [written(fault) for fault in missing]
+        for line in self.missing:
+            self.log.warning(line)
 
     def add_token(self, record: TokenRecord) -> None:
         """Record and store a new token; raise TrailError or Unavailable with nothing changed."""

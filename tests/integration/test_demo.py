@@ -34,7 +34,9 @@ def test_the_demo_shows_every_promise_and_cleans_up(short_path: Path) -> None:
     shown = done.stdout
 
     assert 0 == done.returncode
-    assert all(line.startswith("rexecd: commands ") for line in done.stderr.splitlines()), done.stderr
+    assert all(line.startswith("rexecd: warning: monitor started: ") for line in done.stderr.splitlines()), (
+        done.stderr
+    )
     assert [f"[exit status {step.status}]" for step in demo._STEPS] == [
         line for line in shown.splitlines() if line.startswith("[exit status")
     ]

@@ -121,7 +121,7 @@ def test_what_escapes_a_handler_is_one_line_without_values(
     _until(lambda: server.active == 0)
     said = capfd.readouterr().err
 
-    assert said.startswith("rexecd: fault: KeyError at ")
+    assert said.startswith("rexecd: error: fault: KeyError at ")
     assert len(said.splitlines()) == 1
     assert "rxt_" not in said
 

@@ -192,6 +192,7 @@ def _settings(draw: st.DrawFn) -> Settings:
         max_commands_each=each,
         containment=draw(st.sampled_from(["auto", "control-group", "subreaper"])),
         gateway_user=draw(st.from_regex("([A-Za-z_][A-Za-z0-9_.-]{0,31})?", fullmatch=True)),
+        log_level=draw(st.sampled_from(["debug", "info", "warning", "error"])),
         **paths,
         **times,
     )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rexecd.cli import say
+from rexecd.printable import printable
 from rexecd.scalars import quote, value_of
 from rexecd.yamlprint import render
 from rexecd.yamltext import Faults, Node, Place, Scalar, parse
@@ -34,7 +34,7 @@ def read(text: str) -> Node:
 def test_what_is_printed_is_read_again_as_the_same(text: str) -> None:
     """Also as a terminal is given it, which escapes what could control it."""
     node = read(text)
-    shown = "\n".join(say.printable(line) for line in render(node).split("\n"))
+    shown = "\n".join(printable(line) for line in render(node).split("\n"))
 
     assert value_of(node) == value_of(read(shown))
 

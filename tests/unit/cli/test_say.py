@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rexecd.cli import say
+from rexecd.printable import printable
 
 #: Controls, format characters, surrogates, line and paragraph separators.
 STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -21,7 +22,7 @@ STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 @settings(max_examples=300, deadline=None)
 def test_nothing_that_steers_is_left(text: str) -> None:
     """Whatever the text."""
-    assert not any(unicodedata.category(character) in STEERING for character in say.printable(text))
+    assert not any(unicodedata.category(character) in STEERING for character in printable(text))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_nothing_that_steers_is_left(text: str) -> None:
 )
 def test_a_steering_character_is_shown_by_its_number(text: str, expected: str) -> None:
     """As Python would write it."""
-    assert expected == say.printable(text)
+    assert expected == printable(text)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_a_steering_character_is_shown_by_its_number(text: str, expected: str) -
 )
 def test_letters_of_every_script_stay(text: str) -> None:
     """Only what could deceive is written differently."""
-    assert text == say.printable(text)
+    assert text == printable(text)
 
 
 def test_an_error_is_a_prefix_a_message_and_a_remedy(capsys: pytest.CaptureFixture[str]) -> None:
