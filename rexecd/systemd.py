@@ -107,14 +107,15 @@ class Manager:
         return turn
 
     def listener(self, name: str, fits: Callable[[socket.socket], bool]) -> socket.socket | None:
-        """Return the inherited socket of this name; None if nothing at all was inherited.
+        """Return the inherited socket of this name, or the only one; None if nothing at all was inherited.
 
-        Raise ConfigError for sockets without it among them, for two of them, and for one of a kind that
+        Raise ConfigError for several without it among them, for two of them, and for one of a kind that
         does not fit.
         """
         if not self.inherited:
             return None
-        named = [each.socket for each in self.inherited if each.name == name]
+        are_alone = len(self.inherited) == 1  # systemd-socket-activate(1) gives it no name
+        named = [each.socket for each in self.inherited if each.name == name or are_alone]
         if len(named) != 1:
             names = ", ".join(repr(each.name) for each in self.inherited)
             raise ConfigError(

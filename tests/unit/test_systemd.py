@@ -109,7 +109,7 @@ print(sock.getsockname()[1], os.get_inheritable(3), "LISTEN_FDS" in os.environ)
     assert done.stdout == f"{port} False False\n"
 
 
-@pytest.mark.parametrize("names", [["unknown"], ["callers", "callers"], ["seam", "other"]])
+@pytest.mark.parametrize("names", [["callers", "callers"], ["seam", "other"]])
 def test_sockets_without_ours_among_them_are_a_mistake_in_a_unit(names: list[str]) -> None:
     """Better no start than a daemon that listens where nobody expects it."""
     manager = Manager({})
@@ -129,6 +129,15 @@ def test_a_socket_of_another_kind_is_not_taken() -> None:
 
             with pytest.raises(ConfigError, match="of another kind"):
                 manager.listener("callers", lambda _, fits=fits: fits)  # type: ignore[misc]
+
+
+def test_a_socket_alone_needs_no_name() -> None:
+    """systemd-socket-activate(1) gives it none, and there is nothing to mistake it for."""
+    manager = Manager({})
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        manager.inherited = (Inherited("unknown", listener),)
+
+        assert listener is manager.listener("callers", lambda _: True)
 
 
 def test_the_manager_hears_what_there_is_to_say(
