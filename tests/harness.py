@@ -24,7 +24,8 @@ from rexecd.wire import messages as wire
 from rexecd.wire.connection import Connection, Role
 
 COMMANDS = Path(__file__).parent / "data" / "commands"
-PATIENCE = 20.0
+#: More where a machine is only emulated.
+PATIENCE = float(os.environ.get("TEST_PATIENCE", "20"))
 
 #: Root's commands would by default run as somebody who may not enter the tests' directories.
 AS_OURSELVES = "" if os.geteuid() else "run_as: root\n"
