@@ -367,7 +367,10 @@ def stricter() -> None:
 
 
 def look() -> None:
-    """Status and `systemctl status` say how it is; nothing of root's is left in the state."""
+    """Status, `systemctl status` and the journal say how it is; nothing of root's is in the state."""
+    for unit, field in ((GATEWAY, "REXECD_ADDRESS"), (MONITOR, "REXECD_CONTAINMENT")):
+        found = sh(f"journalctl -b -u {unit} -o json --no-pager | grep -c {field}", good=False)
+        check(found.strip() != "0", f"no {field} in the journal")
     facts = json.loads(sh("rexecd status --json"))
     check(facts["trail"]["healthy"] and facts["containment"] == "control-group", "status", facts)
     for unit, word in ((GATEWAY, "connections"), (MONITOR, "policy ")):
