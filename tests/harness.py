@@ -256,17 +256,17 @@ class Daemon:
         if self.process is None:
             return 0
         self.process.terminate()
-        return self._collect()
+        return self.wait()
 
     def kill(self) -> None:
         """Kill both processes and `serve`, as a power cut would."""
         assert self.process is not None
         for pid in (self.monitor_pid, self.gateway_pid):
             os.kill(pid, signal.SIGKILL)
-        self._collect()
+        self.wait()
 
-    def _collect(self) -> int:
-        """Wait for `serve` and close what it was given."""
+    def wait(self) -> int:
+        """Wait for the end of `serve`, close what it was given, and return its exit status."""
         assert self.process is not None
         status = self.process.wait(PATIENCE)
         if self.process.stdout:

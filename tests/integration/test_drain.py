@@ -252,7 +252,7 @@ def test_a_listener_of_its_own_is_closed_when_the_service_drains(tmp_path: Path)
         rest, _ = begun.process.communicate(b"x", timeout=20)
 
     assert (0, b"x") == (begun.process.returncode, rest)
-    assert 0 == daemon.stop()
+    assert 0 == daemon.wait()
     assert "service-stopped" == daemon.records()[-1]["event"]["action"]
 
 
@@ -280,7 +280,7 @@ def test_serve_ends_both_at_a_second_signal(tmp_path: Path) -> None:
 
     assert 125 == begun.process.returncode
     assert CUT_SHORT in complaints.decode()
-    assert 0 == daemon.stop()
+    assert 0 == daemon.wait()
     assert "service-stopped" == daemon.records()[-1]["event"]["action"]
 
 

@@ -47,13 +47,15 @@ def test_a_trail_that_cannot_be_written_is_told_once_and_its_recovery_too(own_da
     resource.prlimit(monitor, resource.RLIMIT_FSIZE, (size, hard))
     assert 125 == own_daemon.rexec("echo", "x").returncode
     os.kill(monitor, signal.SIGHUP)
-    wait_for(lambda: "audit.jsonl: cannot be written" in own_daemon.complaints(), "the alarm")
+    wait_for(
+        lambda: "audit.jsonl: cannot be written: File too large lost=" in own_daemon.complaints(), "the alarm"
+    )
     resource.prlimit(monitor, resource.RLIMIT_FSIZE, (hard, hard))
     assert 0 == own_daemon.rexec("echo", "x").returncode
     os.kill(monitor, signal.SIGHUP)
     wait_for(lambda: "the trail is well again" in own_daemon.complaints(), "the recovery")
 
-    assert 1 == own_daemon.complaints().count("audit.jsonl: cannot be written")
+    assert 1 == own_daemon.complaints().count("audit.jsonl: cannot be written: File too large lost=")
 
 
 def test_at_debug_each_connection_is_told_and_no_token(own_daemon: Daemon) -> None:

@@ -199,8 +199,10 @@ def test_who_is_busy_goes_on_while_a_server_drains(server: _Server) -> None:
     address = server.socket.getsockname()
     with _call(server):
         _until(lambda: server.active == 1)
+        signals = _Signals()
+        thread = _draining(server, signals, 60)
+        assert signals.asked.wait(10)  # from here on the accept loop is over
         looked.clear()
-        thread = _draining(server, _Signals(), 60)
         assert looked.wait(10)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(address, timeout=10)
