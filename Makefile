@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-system test-system-limits check lint types vectors docs docs-check fmt dev bench-quick bench-policy bench-starting \
+.PHONY: demo test test-floor test-system test-system-limits check lint types vectors docs docs-check fmt dev bench-quick bench-policy bench-starting \
     bench-execution bench-soak clean
 
 demo: $(VENV)/installed
@@ -11,6 +11,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/developed
 	$(BIN)/python -m pytest -n 4 --dist loadfile $(PYTEST)
+
+# The same with what Debian 12 packages, which is the oldest that has to do; skipped where that is not there.
+test-floor:
+	tests/floor $(SYSTEM)
 
 # A real systemd, booted over a throw-away view of this machine; as root, and skipped where that cannot be.
 test-system:
