@@ -79,7 +79,7 @@ def test_a_lost_connection_ends_a_command_that_ignores_term(daemon: Daemon) -> N
         caller.say(wire.Run("stubborn", wire.Offer.NONE, ""))
         started = caller.hear()
         wait_for(lambda: isinstance(caller.hear(), wire.Output))
-        assert len(processes_of(started.request_id)) > 1
+        wait_for(lambda: len(processes_of(started.request_id)) > 1, "its children")
     record = end_record(daemon, started.request_id)
 
     assert ("command-killed", "connection-lost") == (record["event"]["action"], record["event"]["reason"])
