@@ -418,7 +418,7 @@ def uninstall() -> None:
         good=False,
     )
     left += sh("grep -E '^(rexecd|rexecd-gateway|rexec):' /etc/passwd /etc/group", good=False)
-    left += sh("find /etc/systemd /usr/local/lib /run/systemd/system -name '*rexecd*' -not -name '*probe*'")
+    left += sh("find /etc/systemd /usr/local/lib -name '*rexecd*'")
     check(not left, "left behind", left)
 
 
