@@ -47,6 +47,7 @@ _LIMITS: Final = sorted({value for name, value in vars(resource).items() if name
 _SHARE_OF_CPU: Final = 0.25
 #: The kernel's number of ioprio_get(2), and its IOPRIO_WHO_PROCESS.
 _KEYCTL: Final = {"x86_64": 250, "aarch64": 219, "riscv64": 219}.get(platform.machine())
+_KEYCTL_GET_KEYRING_ID: Final = 0
 _KEYCTL_JOIN_SESSION_KEYRING: Final = 1
 _KEYCTL_CLEAR: Final = 7
 _SESSION_KEYRING: Final = -3
@@ -280,13 +281,22 @@ def _become(ids: Ids | None) -> None:
 
 
 def _keyctl(operation: int, argument: int | None) -> None:
-    """Do something with a keyring, where this kernel has such; raise OSError."""
+    """Do something with a keyring, where this kernel has such for us and our commands; raise OSError."""
     try:
         if _KEYCTL is not None:
             system_call(_KEYCTL, operation, argument)
     except OSError as error:
-        if error.errno != errno.ENOSYS:
+        if error.errno != errno.ENOSYS and not (error.errno == errno.EPERM and _are_keyrings_denied()):
             raise
+
+
+def _are_keyrings_denied() -> bool:
+    """Return whether a filter denies keyctl(2) altogether, as containers do: then to commands as well."""
+    try:
+        system_call(_KEYCTL or 0, _KEYCTL_GET_KEYRING_ID, _SESSION_KEYRING)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return False
 
 
 def _has_cleared_keyring() -> bool:

@@ -31,6 +31,21 @@ found = call({_KEYCTL}, 10, -3, b"user", name, 0) > 0
 added = call({_ADD}, b"user", name, b"secret", 6, -3) > 0
 print(found, added)
 """
+#: A monitor in a container whose filter lets nobody use keyctl(2), or only ask for a keyring's number.
+IN_A_CONTAINER: Final = f"""
+import errno
+from rexecd import confine
+from tests.unit.execution.starting import going, run
+unless = (confine._Argument(0, (0,)),) if {{partly}} else ()
+confine.forbid_new_privileges()
+confine._install(confine._machine(), confine._Denial({_KEYCTL}, errno.EPERM, unless))
+from rexecd.errors import Refused
+with going() as workers:
+    try:
+        print(run(workers, "/bin/echo", "started").output)
+    except Refused as refused:
+        print(refused.reason)
+"""
 #: A process with a key in its session, as after a login, becomes a monitor.
 LOGGED_IN: Final = f"""
 import ctypes
@@ -127,3 +142,13 @@ def test_who_is_adopted_in_another_commands_namespace_does_not_stay(
 
     assert 0 == guest.status, guest.errors
     assert b"sleep" not in members
+
+
+def test_where_nobody_has_keyrings_commands_run_without() -> None:
+    """The filter that denies them to us denies them to every command."""
+    assert "started\n\n" == monitor(IN_A_CONTAINER.format(partly=False))
+
+
+def test_where_commands_might_still_read_a_keyring_none_is_started() -> None:
+    """A filter that only keeps us from making an empty one would hand ours on."""
+    assert "session keyring: Operation not permitted\n" == monitor(IN_A_CONTAINER.format(partly=True))
