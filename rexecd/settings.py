@@ -218,10 +218,11 @@ SETTINGS: Final = Table(
         "containment": Key(
             Choice(("auto", "control-group", "subreaper")),
             "How everything that a command started is found when it ends. With control-group by a control "
-            "group, which it cannot leave; systemd has to delegate one to the service, or the monitor has to "
-            "be root, and it does not start otherwise. With subreaper by who is a child of whom; limits of "
-            "memory then hold for each process, and those of processes are not to be had. With auto by a "
-            "control group where there can be one.",
+            "group, which only commands of root or of the daemon's own user can leave; systemd has to "
+            "delegate one to the service, or the monitor has to be root, and it does not start otherwise. "
+            "With subreaper by who is a child of whom: limits of memory then hold for each process, those of "
+            "processes are not to be had, and a monitor that is not root needs CAP_KILL besides CAP_SETUID "
+            "and CAP_SETGID. With auto by a control group where there can be one.",
             default="auto",
         ),
         "gateway_user": Key(

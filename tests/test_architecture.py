@@ -49,7 +49,7 @@ FLOORS: Final[list[set[str]]] = [
     {"policy.command"},
     {"policy.load"},
     # 2: the machine room
-    {"files", "confine", "accounts", "systemd", "log", "tasks"},
+    {"files", "confine", "accounts", "systemd", "log", "tasks", "execution.mounted"},
     {"serving"},
     {
         "settings",

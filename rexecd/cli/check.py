@@ -20,7 +20,7 @@ from rexecd.cli import say
 from rexecd.cli.owner import MONITORS, act_as_owner
 from rexecd.errors import ConfigError, Fault, RexecError
 from rexecd.execution.cgroup import obstacle, offered
-from rexecd.execution.identity import defaults, describe
+from rexecd.execution.identity import check_can_end, defaults, describe
 from rexecd.execution.probe import probe
 from rexecd.execution.workers import Workers
 from rexecd.files import Resolver, check_directory, program_fault, read_file, script_fault
@@ -183,6 +183,7 @@ def _check_host(policy: Policy, settings: Settings, chosen: Defaults, report: _R
     Whether the monitor will have a control group only its own start can tell, so here that is taken on
     trust where the machine has what it takes.
     """
+    report.attempt(lambda: check_can_end(containment=settings.containment))
     controllers = frozenset[str]() if settings.containment == "subreaper" else offered()
     if settings.containment == "control-group" or (controllers and _needs_group(policy)):
         why = obstacle()

@@ -16,6 +16,7 @@ from rexecd.clock import Clock
 from rexecd.confine import hide_memory, raise_descriptor_limit, restore_signals
 from rexecd.errors import ConfigError, TrailError
 from rexecd.execution.cgroup import find
+from rexecd.execution.identity import check_can_end
 from rexecd.execution.probe import probe
 from rexecd.execution.workers import Workers
 from rexecd.files import check_directory, lock
@@ -37,6 +38,8 @@ _PERSIST_EVERY: Final = 1.0
 _LAST_SECONDS: Final = 15.0
 #: How often it is looked for workers that nobody needs any more, and how the trail is.
 _LOOK_EVERY: Final = 5.0
+#: The same while something is left that could not be ended in time.
+_SOON: Final = 0.2
 
 
 @contextlib.contextmanager
@@ -74,6 +77,7 @@ def opened_service(
 def opened_workers(settings: Settings) -> Iterator[Workers]:
     """Start what starts commands, and end it again with all of them; raise ConfigError."""
     groups, why = find(settings.containment)
+    check_can_end(containment="subreaper" if groups is None else "control-group")
     try:
         workers = Workers(groups, obstacle="" if settings.containment == "subreaper" else why)
     except ConfigError:
@@ -174,8 +178,9 @@ def _ends(workers: Workers) -> str:
     """Return what ends commands, for people."""
     if workers.containment == "subreaper":
         return "they are ended as children (subreaper)"
-    bound = f", which bind {' and '.join(sorted(workers.controllers))}" if workers.controllers else ""
-    return f"they are ended by control groups{bound}"
+    if not workers.controllers:
+        return "they are ended by control groups, which bind neither memory nor processes here"
+    return f"they are ended by control groups, which bind {' and '.join(sorted(workers.controllers))}"
 
 
 def _news(service: Service) -> str:
@@ -199,8 +204,9 @@ def _wait_for_the_end(parts: _Parts, signals: Signals, lifelines: list[int]) -> 
     """
     service, workers, keeper, manager = parts
     fault: str | None = None
+    is_tidy = True
     while True:
-        numbers, ready = signals.wait(workers.fileno(), *lifelines, seconds=_LOOK_EVERY)
+        numbers, ready = signals.wait(workers.fileno(), *lifelines, seconds=_LOOK_EVERY if is_tidy else _SOON)
         fault = _watch_trail(service, fault)
         if signal.SIGHUP in numbers:
             manager.reloading()
@@ -217,6 +223,7 @@ def _wait_for_the_end(parts: _Parts, signals: Signals, lifelines: list[int]) -> 
                 return 0
             keeper.introduce(int(line))
         workers.retire()
+        is_tidy = workers.tidy()
 
 
 def _reload(service: Service) -> None:

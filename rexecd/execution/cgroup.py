@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from rexecd.errors import ConfigError
+from rexecd.execution.mounted import below, find_mount
 from rexecd.policy.bounds import Resources
 
 #: The controllers that hold limits of ours.
@@ -72,11 +73,27 @@ class Group:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._seen: dict[str, int] = {}
+        self._limits: dict[str, str] = {}
 
     @property
     def join_path(self) -> Path:
         """Return the file to which a process writes `0` in order to be in this group from then on."""
         return self.path / "cgroup.procs"
+
+    def limit(self, file: str, value: str) -> None:
+        """Write a limit, and remember how the kernel took it; raise OSError."""
+        _write(self.path / file, value)
+        self._limits[file] = _read(self.path / file)
+
+    def is_as_made(self) -> bool:
+        """Return whether the limits are still those that were written.
+
+        Root, and who has the daemon's own user, can change them.
+        """
+        try:
+            return all(_read(self.path / file) == text for file, text in self._limits.items())
+        except OSError:
+            return False
 
     def kill(self) -> None:
         """Kill every process in it and below, those being forked included; raise OSError."""
@@ -156,25 +173,26 @@ class ControlGroups:
         with self._lock:
             path = self.path / f"worker-{next(self._numbers)}"
         path.mkdir(mode=0o755)
+        group = Group(path)
         try:
-            self._limit(path, resources)
+            self._limit(group, resources)
         except OSError:
             path.rmdir()
             raise
-        return Group(path)
+        return group
 
     def close(self) -> bool:
         """Kill and remove all that is left; return whether nothing is."""
         return Group(self.path).remove(time.monotonic() + _PATIENCE)
 
-    def _limit(self, path: Path, resources: Resources) -> None:
+    def _limit(self, group: Group, resources: Resources) -> None:
         if resources.processes is not None:
-            _write(path / "pids.max", str(resources.processes + 1))  # the worker is one of them
+            group.limit("pids.max", str(resources.processes + 1))  # the worker is one of them
         if resources.memory is not None and "memory" in self.controllers:
-            _write(path / "memory.max", str(resources.memory))
-            _write(path / "memory.oom.group", "1")  # all or none, the worker with them
-            if (path / "memory.swap.max").exists():  # not in a kernel without swap
-                _write(path / "memory.swap.max", "0")
+            group.limit("memory.max", str(resources.memory))
+            group.limit("memory.oom.group", "1")  # all or none, the worker with them
+            if (group.path / "memory.swap.max").exists():  # not in a kernel without swap
+                group.limit("memory.swap.max", "0")
 
 
 def find(wanted: str, *, places: Places = HERE) -> Found:
@@ -212,7 +230,7 @@ def obstacle(*, places: Places = HERE) -> str:
 def offered(*, places: Places = HERE) -> frozenset[str]:
     """Return the controllers this machine's control groups have, whoever may use them."""
     try:
-        point, _, _ = _mount(places.mounts)
+        point, _, _ = find_mount(places.mounts)
         return _CONTROLLERS.intersection(_read(Path(point) / "cgroup.controllers").split())
     except (ConfigError, OSError):
         return frozenset()
@@ -220,11 +238,11 @@ def offered(*, places: Places = HERE) -> frozenset[str]:
 
 def _own_group(places: Places) -> tuple[Path, bool]:
     """Return the group to divide, and whether systemd has delegated it; raise ConfigError or OSError."""
-    point, root, is_read_only = _mount(places.mounts)
+    point, root, is_read_only = find_mount(places.mounts)
     listed = re.search("^0::(/.*)$", _read(places.own), re.MULTILINE)
     if listed is None:
         raise ConfigError(f"{places.own}: this process is in no group of version 2")
-    own = _below(point, listed[1], root)
+    own = below(point, listed[1], root)
     if own is None:
         raise ConfigError(f"{point}: does not show this process's group {listed[1]!r}")
     if is_read_only:
@@ -238,37 +256,6 @@ def _own_group(places: Places) -> tuple[Path, bool]:
         if not os.access(path, os.W_OK, effective_ids=True):
             raise ConfigError(f"{path}: not writable for uid {os.geteuid()}; delegate it, or start as root")
     return own, is_marked
-
-
-def _below(point: str, group: str, root: str) -> Path | None:
-    """Return the directory of a group, where `root` is what is seen at `point`; None if it is not below."""
-    try:
-        own = point / Path(group).relative_to(root)
-    except ValueError:
-        return None
-    return None if ".." in own.parts or not own.is_dir() else own
-
-
-def _mount(mounts: Path) -> tuple[str, str, bool]:
-    """Return where version 2 is mounted, which of its groups is seen there, and whether read-only.
-
-    Of two mounts on one point the later one covers the other; else the first one is taken, and one
-    that can be written before any other.
-    """
-    found: dict[str, tuple[str, str, bool]] = {}
-    for line in _read(mounts).splitlines():
-        fields, _, kind = line.partition(" - ")
-        if kind.startswith("cgroup2 "):
-            root, point, options = fields.split(" ")[3:6]
-            found[_plain(point)] = (_plain(point), _plain(root), "ro" in options.split(","))
-    if not found:
-        raise ConfigError("/sys/fs/cgroup: no file system of kind cgroup2 is mounted; mount one")
-    return min(found.values(), key=lambda mount: mount[2])
-
-
-def _plain(text: str) -> str:
-    r"""Return a field of mountinfo without its escapes: `\040` is a space."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
 def _is_marked(path: Path) -> bool:

@@ -16,6 +16,8 @@ from rexecd.wire.messages import Ending
 
 #: What the kernel sends for a ceiling of the rule, and the ceiling's name.
 _OF_CEILINGS: Final = {signal.SIGXCPU: "cpu", signal.SIGXFSZ: "file_size"}
+#: Seconds between two looks at a worker: another process of its user can stop it.
+_LOOK_EVERY: Final = 1.0
 
 
 class Outcome(NamedTuple):
@@ -43,6 +45,7 @@ class Execution:
         self._worker = worker
         self._started = started
         self._deadline = deadline
+        self._look_at = started + _LOOK_EVERY
         self._kill_at: float | None = None
         self._timed_out = False
         self._is_killed = False
@@ -65,11 +68,18 @@ class Execution:
     def wait_time(self) -> float:
         """Return the seconds until `tick` has something to do."""
         due = self._deadline if self._kill_at is None else self._kill_at
-        return max(0.0, due - time.monotonic())
+        return max(0.0, min(due, self._look_at) - time.monotonic())
 
     def tick(self, *, grace: float) -> None:
-        """Do what is due: TERM at the deadline, KILL when the grace is over, then KILL from outside."""
+        """Do what is due: TERM at the deadline, KILL when the grace is over, then KILL from outside.
+
+        Now and then it is looked whether somebody has stopped the worker.
+        """
         now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_EVERY
+            if self._worker.is_stopped:
+                self._worker.kill()  # it would hear of nothing any more, its command's end included
         if self._kill_at is not None:
             if now >= self._kill_at:
                 self._kill()

@@ -27,6 +27,7 @@ _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O
 _HIGHEST: Final = 2**32 - 2
 #: CAP_SETGID and CAP_SETUID (linux/capability.h).
 _NEEDED: Final = 1 << 6 | 1 << 7
+_CAP_KILL: Final = 1 << 5
 #: Who commands run as where nothing is written: the account that the installation makes, or the one
 #: that every system has.
 _FOR_COMMANDS: Final = ("rexec", "nobody")
@@ -35,6 +36,18 @@ _FOR_COMMANDS: Final = ("rexec", "nobody")
 def has_means() -> bool:
     """Return whether this process may start programs as somebody else."""
     return effective_capabilities() & _NEEDED == _NEEDED
+
+
+def check_can_end(*, containment: str) -> None:
+    """Raise ConfigError if this process could start commands as somebody else and never end them.
+
+    A control group is emptied by whoever owns it; a signal to another user takes CAP_KILL.
+    """
+    if containment == "subreaper" and has_means() and not effective_capabilities() & _CAP_KILL:
+        raise ConfigError(
+            "commands of other users could not be ended: without a control group the monitor needs CAP_KILL "
+            "besides CAP_SETUID and CAP_SETGID; see containment in rexecd.yaml(5)"
+        )
 
 
 def can_become(identity: Identity) -> bool:

@@ -171,11 +171,12 @@ class Worker:
             self._kill_all(pid)
 
     def _collect_orphans(self, pid: int) -> None:
-        """Collect what has ended of what the command left to us; the command itself is for later."""
-        for child in self._list_children():
-            if child != pid:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(child, os.WNOHANG)
+        """Collect what has ended of what the command left to us; the command itself is for later.
+
+        Again while there was something: of thousands that end together a list shows only some.
+        """
+        while [child for child in self._list_children() if child != pid and _is_collected(child)]:
+            pass
 
     def _end(self, pid: int) -> tuple[int, bool]:
         """Kill and collect everything, the command's own process last.
@@ -371,6 +372,12 @@ def _start(job: Job, descriptors: Sequence[int]) -> int:
 
 def _has_ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _is_collected(child: int) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        return os.waitpid(child, os.WNOHANG)[0] == child
+    return False
 
 
 def _has_no_child() -> bool:

@@ -30,6 +30,8 @@ MOST_IDLE: Final = 64
 #: How long one may take to end.
 _END_TIME: Final = 5.0
 _LOOK_AGAIN: Final = 0.005
+#: How long it is gone on with at once for what that left.
+_MOMENT: Final = 0.5
 #: How often another worker is asked when one was spoiled.
 _ATTEMPTS: Final = 3
 _BUSY: Final = "the server is out of processes or memory; try later"
@@ -103,6 +105,9 @@ class Workers:
 
     def give(self, worker: Worker) -> None:
         """Take back a worker that has no command, and has told so."""
+        if worker.group is not None and not worker.group.is_as_made():
+            self.end(worker)  # its command has lifted what would bind the next one
+            return
         if worker.profile.serves_once:
             self.end(worker)
             with contextlib.suppress(OSError):
@@ -124,6 +129,18 @@ class Workers:
         A worker keeps what its command leaves; only what a killed worker had comes to us.
         """
         deadline = time.monotonic() + _END_TIME
+        while self._sweep_once():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK_AGAIN)
+        return True
+
+    def tidy(self) -> bool:
+        """Go on for a moment with what could not be ended in time; return whether nothing is left.
+
+        What forks faster than it is killed leaves thousands behind, whose numbers the machine lacks.
+        """
+        deadline = time.monotonic() + _MOMENT
         while self._sweep_once():
             if time.monotonic() > deadline:
                 return False

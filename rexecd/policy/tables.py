@@ -55,8 +55,9 @@ LIMITS: Final = Table(
         ),
         "memory": Key(
             Size(_LEAST_MEMORY),
-            "Most memory: with a control group that of everything it started together, which is killed "
-            "beyond it; without one the address space of each process, which is refused more.",
+            "Most memory: with a control group that has the memory controller (`rexecd status` says so) that "
+            "of everything it started together, which is killed beyond it; else the address space of each "
+            "process, which is refused more.",
         ),
         "cpu": Key(
             Duration(1.0, _LONGEST),
@@ -75,7 +76,9 @@ LIMITS: Final = Table(
         "file_size": Key(Size(), "Most bytes of each file it writes. Beyond it the process is killed."),
         "nice": Key(Integer(0, 19), "How far it stands back behind other processes (nice(1))."),
     },
-    "Ceilings. They hold for everything the command starts, and nothing it starts can lift them.",
+    "Ceilings. They hold for everything the command starts, and nothing it starts can lift them, but for "
+    "those of a control group: a command of root or of the daemon's own user can. The next one then gets a "
+    "new one.",
 )
 QUOTA: Final = Table(
     {

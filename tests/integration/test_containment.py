@@ -131,19 +131,19 @@ def _left(begun: dict[str, Begun]) -> dict[str, list[int]]:
 
 
 def test_when_a_command_exits_what_it_left_is_gone_before_anybody_hears_of_it(daemon: Daemon) -> None:
-    """Only who stopped its own worker has to wait, for its deadline."""
+    """Who stopped its own worker ends with it, as soon as that is noticed."""
     with _escapes(daemon, "leave") as begun:
         ends = {name: (each.end()[0], processes_of(each.request_id)) for name, each in begun.items()}
 
-    assert {name: (124 if name == "stops-worker" else 0, []) for name in ESCAPES} == ends
+    assert {name: (137 if name == "stops-worker" else 0, []) for name in ESCAPES} == ends
 
 
 def test_a_deadline_ends_every_process(daemon: Daemon) -> None:
-    """With 124 for each of them."""
+    """With 124 for each of them, but for the one that ended itself by stopping its worker."""
     with _staying(daemon, "--timeout", "4s") as begun:
         ends = {name: (each.end()[0], processes_of(each.request_id)) for name, each in begun.items()}
 
-    assert dict.fromkeys(ESCAPES, (124, [])) == ends
+    assert {**dict.fromkeys(ESCAPES, (124, [])), "stops-worker": (137, [])} == ends
 
 
 def test_an_interrupt_ends_what_never_heard_it_too(daemon: Daemon) -> None:

@@ -397,6 +397,23 @@ def test_a_kernel_without_swap_has_no_ceiling_for_it(kernel: Kernel) -> None:
     assert not (groups.make(Resources(memory=4096)).path / "memory.swap.max").exists()
 
 
+@pytest.mark.parametrize("file", ["memory.max", "memory.oom.group", "memory.swap.max", "pids.max"])
+def test_a_limit_that_was_lifted_is_seen(kernel: Kernel, file: str) -> None:
+    """Root can write there, from within as well."""
+    kernel.own("a.service", controllers="memory pids")
+    group = kernel.find().make(Resources(memory=1 << 26, processes=5))
+
+    assert group.is_as_made()
+
+    (group.path / file).write_text("max\n")
+
+    assert not group.is_as_made()
+
+    (group.path / file).unlink()
+
+    assert not group.is_as_made()
+
+
 def test_many_threads_get_a_group_each(kernel: Kernel) -> None:
     """Whoever asks at the same time."""
     groups, made = kernel.find(), list[Path]()

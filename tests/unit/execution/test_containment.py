@@ -305,3 +305,36 @@ def test_a_monitor_that_may_not_kill_says_that_something_is_left() -> None:
 
     assert "False" == is_clean
     assert 2 == len(left)
+
+
+def test_a_worker_that_was_stopped_is_noticed_long_before_the_deadline(contained: Workers) -> None:
+    """Its command may be over, and nobody would hear of it."""
+    seen = attack(contained, "/bin/sh", "-c", "(setsid sleep 60 &); sleep 0.1; kill -STOP $PPID", timeout=30)
+
+    assert (Ending.SIGNALLED, True, True) == (
+        seen.outcome.ending,
+        seen.outcome.is_lost,
+        seen.outcome.is_clean,
+    )
+    assert set() == seen.survivors
+    assert seen.seconds < 10
+
+
+WEAK_START: Final = """
+import sys
+from rexecd.errors import ConfigError
+from rexecd.execution.identity import check_can_end
+check_can_end(containment="control-group")
+try:
+    check_can_end(containment="subreaper")
+except ConfigError as error:
+    print(error)
+"""
+
+
+@root_only
+def test_who_could_start_others_and_not_end_them_does_not_begin() -> None:
+    """CAP_SETUID without CAP_KILL is enough only with a control group."""
+    assert "needs CAP_KILL" in monitor(WEAK_START, *as_user(65534, "+setuid,+setgid"))
+    assert "" == monitor(WEAK_START, *as_user(65534, "+setuid,+setgid,+kill"))
+    assert "" == monitor(WEAK_START, *as_user(65534))

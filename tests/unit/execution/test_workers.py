@@ -14,7 +14,7 @@ import pytest
 from rexecd.errors import Code, Refused
 from rexecd.execution import link
 from rexecd.execution import workers as module
-from rexecd.execution.cgroup import ControlGroups
+from rexecd.execution.cgroup import ControlGroups, Group
 from rexecd.execution.contain import Execution
 from rexecd.execution.jobs import Job, Order, Profile
 from rexecd.execution.spawn import Streams, spawn
@@ -303,6 +303,27 @@ def test_a_worker_that_was_stopped_while_it_waited_is_replaced_soon(contained: W
     assert before != worker_of(contained)
     assert time.monotonic() - begun < 5
     assert not is_alive(before)
+
+
+def test_a_worker_whose_limits_were_lifted_is_not_used_again(
+    contained: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are those of its control group, and would not bind the next command."""
+    monkeypatch.setattr(Group, "is_as_made", lambda _: False)
+    before = worker_of(contained)
+
+    assert (contained.containment == "subreaper") == (before == worker_of(contained))
+
+
+def test_what_was_left_is_gone_on_with(no_leaks: None) -> None:
+    """Also what ends by itself is collected, or its numbers would be lacking."""
+    leave = "(sleep 60 >/dev/null & echo $!); (true &)"
+    with going() as workers:
+        left = int(subprocess.run(["/bin/sh", "-c", leave], stdout=subprocess.PIPE, check=True).stdout)
+        wait_for(lambda: left in children(os.getpid()), "the orphan")
+
+        assert workers.tidy()
+        assert {workers._launcher.pid} == set(children(os.getpid()))
 
 
 def test_a_worker_near_its_ceiling_of_processor_time_is_not_used_again(contained: Workers) -> None:
