@@ -231,7 +231,7 @@ def _notes(invocation: Invocation) -> Iterator[str]:
         except OSError as error:
             yield f"{path!r} cannot be looked at: {error.strerror}"
     if invocation.identity is not None and not can_become(invocation.identity):
-        yield f"this process cannot start anything as {invocation.identity}; a monitor has to be root"
+        yield f"this process cannot start anything as {invocation.identity}; it has to be root for that"
 
 
 def _passed(passed: PassedText | PassedFile) -> str:

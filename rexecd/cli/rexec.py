@@ -28,6 +28,8 @@ from rexecd.wire.messages import Offer
 
 _STDIN: Final = 0
 _PROMPT: Final = "->> "
+#: Seconds a command has to end in order when rexec was told to end.
+_MOMENT: Final = 2.0
 
 
 class Terminated(BaseException):
@@ -39,11 +41,17 @@ class Terminated(BaseException):
 
 
 class Interrupts:
-    """What signals mean: the first Ctrl-C (or QUIT) during a command goes to it, the next one ends rexec."""
+    """What signals mean: the first of a kind goes to the running command, the next one ends rexec.
+
+    TERM and HUP end it all the same, when the command has had a moment to end in order: whoever sends
+    them does not want to wait.
+    """
 
     def __init__(self) -> None:
         self._session: Session | None = None
         self._told: set[int] = set()
+        #: The signal that ends rexec in a moment; 0 for none.
+        self._ending = 0
 
     @contextlib.contextmanager
     def attending(self, session: Session) -> Iterator[None]:
@@ -72,8 +80,15 @@ class Interrupts:
             raise Terminated(number)
 
     def terminate(self, number: int, _frame: FrameType | None) -> None:
-        """Handle SIGTERM and SIGHUP; raise Terminated. The server ends the command."""
-        raise Terminated(number)
+        """Handle SIGTERM and SIGHUP; raise Terminated, or give the running command a moment before."""
+        if self._ending or not self._tell(number):
+            raise Terminated(number)
+        self._ending = number
+        signal.setitimer(signal.ITIMER_REAL, _MOMENT)
+
+    def give_up(self, _number: int, _frame: FrameType | None) -> None:
+        """Handle the end of that moment; raise Terminated. The server ends the command."""
+        raise Terminated(self._ending or signal.SIGALRM)
 
     def _tell(self, number: int) -> bool:
         """Send a signal to the running command; return whether there is one."""
@@ -300,14 +315,16 @@ def _handling(interrupts: Interrupts) -> Iterator[None]:
         signal.SIGUSR2: interrupts.forward,
         signal.SIGTERM: interrupts.terminate,
         signal.SIGHUP: interrupts.terminate,
+        signal.SIGALRM: interrupts.give_up,
     }
     before = {number: signal.getsignal(number) for number in wanted}
     for number, handler in wanted.items():
-        if before[number] not in (signal.SIG_IGN, None):
+        if before[number] not in (signal.SIG_IGN, None) or number == signal.SIGALRM:
             signal.signal(number, handler)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, previous in before.items():
             if previous is not None:
                 signal.signal(number, previous)

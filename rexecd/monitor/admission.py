@@ -143,7 +143,7 @@ class Admission:
         for key, spoken, quota, use in limits:
             if quota.concurrency is not None and use.running >= quota.concurrency:
                 running = f"{use.running} of {quota.concurrency} running"
-                text = f"busy: {running} for {spoken}; try later"
+                text = f"{running} for {spoken}; try later"
                 raise Refused(Code.BUSY, text, reason=f"concurrency of {key}: {running}")
 
     def _forget_idle(self, now: float) -> None:

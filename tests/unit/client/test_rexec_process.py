@@ -17,6 +17,7 @@ from rexecd.wire.messages import (
     Ending,
     ErrorOutput,
     Exit,
+    Goodbye,
     Input,
     InputEnd,
     InputWanted,
@@ -214,11 +215,12 @@ def test_a_second_ctrl_c_gives_up(start: Start) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_being_ended_ends_the_connection(start: Start, number: signal.Signals) -> None:
-    """The server ends the command; nothing is forwarded."""
+    """The command is told, and has a moment; then the server ends it."""
 
     def script(peer: Peer) -> None:
         peer.expect(Run)
         peer.send(Started("r"), Output(b"on"))
+        assert peer.expect(Signal).signal.number == number
         peer.wait_until_gone()
 
     process = start(script, "x")
@@ -227,6 +229,46 @@ def test_being_ended_ends_the_connection(start: Start, number: signal.Signals) -
 
     assert process.communicate() == (b"", b"")
     assert 128 + number == process.returncode
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_may_end_in_order_when_rexec_is_ended(start: Start, number: signal.Signals) -> None:
+    """What it still writes arrives, and its exit status is that of rexec."""
+
+    def script(peer: Peer) -> None:
+        peer.expect(Run)
+        peer.send(Started("r"), Output(b"on"))
+        assert peer.expect(Signal).signal.number == number
+        peer.send(Output(b" and off"), Exit(Ending.EXITED, 4, truncated=False, duration=0))
+        peer.expect(Goodbye)
+
+    process = start(script, "x")
+    wait_for(process.stdout, b"on")
+    process.send_signal(number)
+
+    assert process.communicate() == (b" and off", b"")
+    assert 4 == process.returncode
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_being_ended_twice_ends_rexec_at_once(start: Start, number: signal.Signals) -> None:
+    """Whoever insists does not wait for the command."""
+
+    def script(peer: Peer) -> None:
+        peer.expect(Run)
+        peer.send(Started("r"), Output(b"on"))
+        peer.expect(Signal)
+        peer.send(ErrorOutput(b"no"))
+        peer.wait_until_gone()
+
+    process = start(script, "x")
+    wait_for(process.stdout, b"on")
+    process.send_signal(number)
+    wait_for(process.stderr, b"no")
+    process.send_signal(signal.SIGTERM)
+
+    assert process.communicate() == (b"", b"")
+    assert 128 + signal.SIGTERM == process.returncode
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT])

@@ -74,20 +74,20 @@ REFUSALS = {
     "each principal": Case(
         ("ann", FREE, "disk", FREE),
         ("ann", FREE, "uptime", FREE),
-        "busy: 3 of 3 running for you; try later",
+        "3 of 3 running for you; try later",
         "concurrency of principal 'ann': 3 of 3 running",
         times=3,
     ),
     "this principal": Case(
         ("ann", ONE, "disk", FREE),
         ("ann", ONE, "uptime", FREE),
-        "busy: 1 of 1 running for you; try later",
+        "1 of 1 running for you; try later",
         "concurrency of principal 'ann': 1 of 1 running",
     ),
     "this rule": Case(
         ("ann", FREE, "disk", ONE),
         ("bob", FREE, "disk", ONE),
-        "busy: 1 of 1 running for this command; try later",
+        "1 of 1 running for this command; try later",
         "concurrency of rule 'disk': 1 of 1 running",
     ),
     "how often this principal": Case(
