@@ -38,8 +38,9 @@ _PERSIST_EVERY: Final = 1.0
 _LAST_SECONDS: Final = 15.0
 #: How often it is looked for workers that nobody needs any more, and how the trail is.
 _LOOK_EVERY: Final = 5.0
-#: The same while something is left that could not be ended in time.
+#: The same while something is left that could not be ended in time, and how long it is gone on with then.
 _SOON: Final = 0.2
+_MOMENT: Final = 0.5
 
 
 @contextlib.contextmanager
@@ -223,7 +224,7 @@ def _wait_for_the_end(parts: _Parts, signals: Signals, lifelines: list[int]) -> 
                 return 0
             keeper.introduce(int(line))
         workers.retire()
-        is_tidy = workers.tidy()
+        is_tidy = workers.sweep(seconds=_MOMENT)
 
 
 def _reload(service: Service) -> None:

@@ -30,8 +30,6 @@ MOST_IDLE: Final = 64
 #: How long one may take to end.
 _END_TIME: Final = 5.0
 _LOOK_AGAIN: Final = 0.005
-#: How long it is gone on with at once for what that left.
-_MOMENT: Final = 0.5
 #: How often another worker is asked when one was spoiled.
 _ATTEMPTS: Final = 3
 _BUSY: Final = "the server is out of processes or memory; try later"
@@ -123,24 +121,13 @@ class Workers:
         is_empty = worker.group is None or worker.group.remove(time.monotonic() + _END_TIME)
         return self.sweep() and is_empty and has_ended
 
-    def sweep(self) -> bool:
+    def sweep(self, *, seconds: float = _END_TIME) -> bool:
         """Kill and collect children of ours that are not the launcher; return whether none is left.
 
-        A worker keeps what its command leaves; only what a killed worker had comes to us.
+        A worker keeps what its command leaves; only what a killed worker had comes to us. What forks faster
+        than it is killed is not ended in one go: thousands may be left, whose numbers the machine lacks.
         """
-        deadline = time.monotonic() + _END_TIME
-        while self._sweep_once():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_LOOK_AGAIN)
-        return True
-
-    def tidy(self) -> bool:
-        """Go on for a moment with what could not be ended in time; return whether nothing is left.
-
-        What forks faster than it is killed leaves thousands behind, whose numbers the machine lacks.
-        """
-        deadline = time.monotonic() + _MOMENT
+        deadline = time.monotonic() + seconds
         while self._sweep_once():
             if time.monotonic() > deadline:
                 return False

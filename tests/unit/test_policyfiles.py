@@ -293,33 +293,32 @@ def test_a_policy_is_not_read_from_a_pipe(path: str) -> None:
     assert fault.endswith("; write it to a file in a directory of its own")
 
 
-def test_several_files_are_read_again_when_all_have_been_read(
-    main: Path, parts: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is shown is what was checked, and all of it stood there at one and the same time."""
-    part(parts, "a.yaml", "a")
-    seen: list[Path] = []
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return the files that are read, as they are."""
+    files: list[Path] = []
 
     def count(path: Path, *, hint: str = "") -> str:
-        seen.append(path)
+        files.append(path)
         return read_text(path, hint=hint)
 
     monkeypatch.setattr(policyfiles, "read_text", count)
+    return files
+
+
+def test_several_files_are_read_again_when_all_have_been_read(
+    main: Path, parts: Path, seen: list[Path]
+) -> None:
+    """What is shown is what was checked, and all of it stood there at one and the same time."""
+    part(parts, "a.yaml", "a")
     show_policy(main)
 
     assert 2 * [main, parts / "a.yaml"] == seen
 
 
-def test_a_file_alone_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_alone_is_read_once(tmp_path: Path, seen: list[Path]) -> None:
     """There is nothing it could fail to fit."""
     path = write(tmp_path / "policy.yaml", "version: 1\ncommands: {x: {summary: x, run: /bin/x}}\n")
-    seen: list[Path] = []
-
-    def count(path: Path, *, hint: str = "") -> str:
-        seen.append(path)
-        return read_text(path, hint=hint)
-
-    monkeypatch.setattr(policyfiles, "read_text", count)
     load_policy(path)
 
     assert [path] == seen

@@ -193,8 +193,14 @@ def test_ctrl_c_goes_to_the_command_first(start: Start) -> None:
     assert process.returncode == 130
 
 
-def test_a_second_ctrl_c_gives_up(start: Start) -> None:
-    """For a command that does not heed the first."""
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM), (signal.SIGHUP, signal.SIGTERM)],
+)
+def test_who_insists_does_not_wait_for_the_command(
+    start: Start, first: signal.Signals, second: signal.Signals
+) -> None:
+    """One that does not heed the first signal is left to the server at the second."""
 
     def script(peer: Peer) -> None:
         peer.expect(Run)
@@ -205,12 +211,12 @@ def test_a_second_ctrl_c_gives_up(start: Start) -> None:
 
     process = start(script, "x")
     wait_for(process.stdout, b"on")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(first)
     wait_for(process.stderr, b"no")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(second)
 
     assert process.communicate() == (b"", b"")
-    assert process.returncode == 130
+    assert 128 + second == process.returncode
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -248,27 +254,6 @@ def test_a_command_may_end_in_order_when_rexec_is_ended(start: Start, number: si
 
     assert process.communicate() == (b" and off", b"")
     assert 4 == process.returncode
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_being_ended_twice_ends_rexec_at_once(start: Start, number: signal.Signals) -> None:
-    """Whoever insists does not wait for the command."""
-
-    def script(peer: Peer) -> None:
-        peer.expect(Run)
-        peer.send(Started("r"), Output(b"on"))
-        peer.expect(Signal)
-        peer.send(ErrorOutput(b"no"))
-        peer.wait_until_gone()
-
-    process = start(script, "x")
-    wait_for(process.stdout, b"on")
-    process.send_signal(number)
-    wait_for(process.stderr, b"no")
-    process.send_signal(signal.SIGTERM)
-
-    assert process.communicate() == (b"", b"")
-    assert 128 + signal.SIGTERM == process.returncode
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT])

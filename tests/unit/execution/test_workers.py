@@ -322,7 +322,7 @@ def test_what_was_left_is_gone_on_with(no_leaks: None) -> None:
         left = int(subprocess.run(["/bin/sh", "-c", leave], stdout=subprocess.PIPE, check=True).stdout)
         wait_for(lambda: left in children(os.getpid()), "the orphan")
 
-        assert workers.tidy()
+        assert workers.sweep(seconds=0.5)
         assert {workers._launcher.pid} == set(children(os.getpid()))
 
 
