@@ -1,12 +1,14 @@
 """What 20,000 commands of 32 callers leave over when one in ten of them misbehaves.
 
 `make bench-soak`. Printed are threads, descriptors and memory of both processes, and all processes and
-control groups of the daemon, after a warm-up of the same kind and at the end. Nothing is asserted.
+control groups of the daemon, after a warm-up of the same kind and at the end. Exit status 1
+if anything is left over.
 """
 
 import argparse
 import contextlib
 import random
+import sys
 import threading
 import time
 from collections import Counter
@@ -154,6 +156,8 @@ def settle(daemon: Served, seconds: float) -> dict[str, float]:
 #: Monitor, gateway and launcher.
 _AT_REST = 3
 _REST = 100.0
+#: A heap breathes; everything else has to be what it was.
+_GROWTH = {"monitor: MiB resident": 3.0, "gateway: MiB resident": 3.0}
 
 
 def main() -> None:
@@ -176,6 +180,10 @@ def main() -> None:
     print(f"{'commands in seconds':<34} {sum(ended.values()):>8} {seconds:>8.1f}")
     for name, value in before.items():
         print(f"{name:<34} {value:>8} {after.get(name, 0):>8}")
+    left = [name for name, value in before.items() if after.get(name, 0) > value + _GROWTH.get(name, 0)]
+    left += after.keys() - before.keys()
+    if left:
+        sys.exit(f"left over: {', '.join(left)}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from rexecd import yamltext
 from rexecd.accounts import SystemAccounts
 from rexecd.errors import ConfigError, Fault
-from rexecd.execution.identity import can_become
+from rexecd.execution.identity import MEANS, can_become
 from rexecd.files import RESTORE, check_way, list_directory, read_text
 from rexecd.forms import is_printable
 from rexecd.policy.load import File, load
@@ -88,7 +88,7 @@ def _are_still_so(files: Sequence[File]) -> bool:
 def check_identities(policy: Policy) -> None:
     """Raise ConfigError with every rule that this process could not run as what the rule says."""
     wrong = [
-        (rule.place, f"to run {rule.name!r} as {rule.identity} the monitor has to be root")
+        (rule.place, f"to run {rule.name!r} as {rule.identity} takes {MEANS}")
         for rule in policy.rules.values()
         if rule.identity is not None and not can_become(rule.identity)
     ]

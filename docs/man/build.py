@@ -173,14 +173,15 @@ words of the interactive session. A principal or a role has letters, digits and 
 parameter has letters, digits and `_`, does not begin with a digit, and is not called `help`; a command has at most 64 of them.
 
 In a role, `prefix.*` stands for every command whose name begins with `prefix.`, not for `prefix` itself; `*` stands for all.
-Texts that begin with `*` have to be quoted.
+Texts that begin with `*` have to be quoted. Taking a role from somebody takes what it denied from them too, and can so give
+what another of their roles allows: `rexecd policy diff` says so.
 
 ### How a line is decided
 
 1. The caller's line (at most 16 KiB and 1,024 words) is split into words as a shell would, without any other meaning of
    a shell: `$`, `*`, `|` and `;` are characters. The first word names the command.
 2. The principal has to be there, come from one of its networks, hold the command, and come from one of the
-   command's networks. Otherwise it hears "no such command", whichever of these it was.
+   command's networks. Otherwise it hears "no such command", whichever of these it was; who is unknown or comes from elsewhere gets no session to ask in.
 3. A reason is asked for if the command wants one.
 4. The other words are given to the parameters: `--name value` and `--name=value` by name, the rest in the declared order;
    behind `--` every word counts by position. A word by position goes to the first parameter that has no value yet, may it
@@ -202,7 +203,7 @@ daemon's user and be writable by nobody else; this is looked at right before it 
 A command has no capability, and no program it starts gains rights: `sudo` and other set-user-ID programs run as the same user, if at
 all. Everything it started ends with it, what went into the background too.
 
-`run_as` needs a daemon that is root. Names are resolved when the policy is loaded: after a change of users or groups, reload.
+`run_as` needs a monitor that is root, or has CAP_SETUID and CAP_SETGID as the installed one. Names are resolved when the policy is loaded: after a change of users or groups, reload.
 
 ### Sandbox
 

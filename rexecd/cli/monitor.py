@@ -190,6 +190,7 @@ def _news(service: Service) -> str:
         f"policy {service.policy.digest[:12]}",
         say.count(service.sessions.now, "session"),
         f"{say.count(service.admission.running, 'command')} running",
+        service.workers.containment,
     ]
     if service.policy_error is not None:
         facts.append("the last reload was refused")

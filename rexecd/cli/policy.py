@@ -15,7 +15,7 @@ from typing import Final
 from rexecd.cli import say
 from rexecd.cli.owner import MONITORS, act_as_owner
 from rexecd.errors import ConfigError, Refused
-from rexecd.execution.identity import can_become, defaults
+from rexecd.execution.identity import MEANS, can_become, defaults
 from rexecd.files import Resolver, program_fault
 from rexecd.policy import diff as differences
 from rexecd.policy import words
@@ -231,7 +231,7 @@ def _notes(invocation: Invocation) -> Iterator[str]:
         except OSError as error:
             yield f"{path!r} cannot be looked at: {error.strerror}"
     if invocation.identity is not None and not can_become(invocation.identity):
-        yield f"this process cannot start anything as {invocation.identity}; it has to be root for that"
+        yield f"this process cannot start anything as {invocation.identity}: that takes {MEANS}"
 
 
 def _passed(passed: PassedText | PassedFile) -> str:

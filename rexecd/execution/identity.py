@@ -27,6 +27,8 @@ _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O
 _HIGHEST: Final = 2**32 - 2
 #: CAP_SETGID and CAP_SETUID (linux/capability.h).
 _NEEDED: Final = 1 << 6 | 1 << 7
+#: The same, for people.
+MEANS: Final = "a monitor that is root, or has CAP_SETUID and CAP_SETGID"
 _CAP_KILL: Final = 1 << 5
 #: Who commands run as where nothing is written: the account that the installation makes, or the one
 #: that every system has.

@@ -14,8 +14,10 @@ from typing import Any, Final
 
 import pytest
 
+from rexecd.cli.init import lay_out
 from tests.commands import STRANGER, python_for_all
-from tests.harness import AS_OURSELVES, COMMANDS, SETTINGS, Daemon, children
+from tests.harness import AS_OURSELVES, COMMANDS, PATIENCE, SETTINGS, Daemon, children
+from tests.unit.execution.starting import as_user
 
 #: What a process may not do to another one that is not its own.
 _PRYING: Final = ("memory", "trace", "read:/proc/{}/environ", "read:/proc/{}/maps", "link:/proc/{}/fd/0")
@@ -254,3 +256,36 @@ def test_check_says_who_commands_run_as(daemon: Daemon) -> None:
     done = daemon.rexecd("check")
 
     assert daemon.status()["run_as"] in done.stdout
+
+
+_BEYOND: Final = """\
+version: 1
+principals: {ann: {roles: [all]}}
+roles: {all: {allow: ["*"]}}
+commands:
+  id: {summary: Who it is, run: /usr/bin/id, run_as: daemon}
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes somebody who may become nobody else")
+@pytest.mark.parametrize("verb", ["check", "serve"])
+def test_a_daemon_without_the_means_says_so_and_does_not_start(place: Path, verb: str) -> None:
+    """In one line with its place, and not at the first request."""
+    directory = Path(tempfile.mkdtemp(dir=place))
+    made = lay_out(directory, ["localhost"], settings=SETTINGS.replace(AS_OURSELVES, ""), policy=_BEYOND)
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, STRANGER, STRANGER)
+    line = [sys.executable, "-I", "-m", "rexecd", verb, "--config", str(made.config)]
+    done = subprocess.run(
+        ["/usr/bin/setpriv", *as_user(STRANGER), "--", *line],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+    assert 1 == done.returncode
+    assert f"{directory}/policy.yaml:5:3: to run 'id' as daemon" in done.stderr
+    assert "takes a monitor that is root, or has CAP_SETUID and CAP_SETGID" in done.stderr
+    assert "ready on" not in done.stdout

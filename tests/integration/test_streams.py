@@ -178,3 +178,7 @@ def test_a_ceiling_of_input_cuts_and_is_told(daemon: Daemon, size: int, is_cut: 
     assert (0, b"10240\n") == (done.returncode, done.stdout)
     assert is_cut == (b"cut at its limit" in done.stderr)
     assert (10240, is_cut) == (drained["input_bytes"], drained["truncated"])
+
+    told = daemon.rexec("--json", "HOST", "counts", input=bytes(size), text=False)
+
+    assert is_cut is json.loads(told.stdout)["truncated"]

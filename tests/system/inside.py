@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Final
 
 from tests.system.machine import (
-    AUTHORITY,
     GATEWAY,
     MONITOR,
     PROGRAMS,
@@ -33,6 +32,8 @@ from tests.system.machine import (
     rexec,
     run_stages,
     sh,
+    sleepers,
+    start_sleeper,
     status_of,
     tries,
     wait_for,
@@ -285,6 +286,18 @@ def restarts() -> None:
     load.check_nobody_lost()
 
 
+def stops() -> None:
+    """A command that runs when a process is restarted is ended after the drain, and its caller hears why."""
+    for unit in (MONITOR, GATEWAY):
+        call = start_sleeper()
+        sh(f"systemctl restart {unit}")
+        said = call.communicate(timeout=60)[1]
+        check(call.returncode == 125 and "stopped while the command ran" in said, unit, said)
+        wait_for(lambda: sleepers() == 0, "its end")
+        record = records("command-killed")[-1]
+        check(record["rule"]["name"] == "sleep", "no record", record)
+
+
 def watchdog() -> None:
     """A gateway that hangs is noticed and replaced."""
     drop_in = Path(f"/run/systemd/system/{GATEWAY}.d/test.conf")
@@ -308,6 +321,10 @@ def _has_another(unit: str, dead: int) -> bool:
     return main_pid(unit) not in (0, dead)
 
 
+def _has_recorded(killed: int) -> bool:
+    return len(records("command-killed")) == killed
+
+
 def kills() -> None:
     """Whichever process is killed, service is back at once, and nothing is left of its commands."""
     load = Load(4)
@@ -324,13 +341,26 @@ def kills() -> None:
             time.sleep(1)
     print(dict(load.outcomes))
     check(not any("refused" in outcome for outcome in load.outcomes), "refused", load.outcomes)
-    sleeper = f"/usr/local/bin/rexec --token-file {TOKEN} --ca {AUTHORITY} localhost sleep >/dev/null 2>&1 &"
-    sh(sleeper)
-    wait_for(lambda: sh("pgrep -cf '^/bin/sleep 7777'", good=False).strip() == "2", "a command")
-    os.kill(main_pid(MONITOR), signal.SIGKILL)
-    wait_for(lambda: sh("pgrep -cf '^/bin/sleep 7777'", good=False).strip() == "0", "its end")
-    wait_for(lambda: is_active(MONITOR, GATEWAY), "the service")
+    for unit in (GATEWAY, MONITOR):
+        call, known, dead = start_sleeper(), len(records("command-killed")), main_pid(unit)
+        os.kill(dead, signal.SIGKILL)
+        wait_for(lambda: sleepers() == 0, "its end")
+        wait_for(partial(_has_recorded, known + 1), "a record of it")
+        wait_for(partial(_has_another, unit, dead), "a new process")
+        wait_for(lambda: is_active(MONITOR, GATEWAY), "the service")
+        call.communicate(timeout=60)
+    reason, started = records("command-killed")[-1]["event"]["reason"], records("service-started")[-1]
+    check(reason == "the monitor was killed" and started["rexec"]["unfinished"] == 1, "recorded", started)
     sh("systemctl reset-failed")
+
+
+def limits_hold() -> None:
+    """Memory and processes of a command's whole tree are bound, where this machine has the controllers."""
+    controllers = json.loads(sh("rexecd status --json"))["controllers"]
+    if "memory" in controllers:
+        check(rexec("hungry").returncode == 128 + signal.SIGKILL, "memory was not bound")
+        check(records("command-exited")[-1]["rexec"]["limit"] == "memory", "no word of it")
+    print(f"controllers here: {', '.join(controllers) or 'none'}")
 
 
 def limits_fit() -> None:
@@ -373,10 +403,14 @@ def look() -> None:
         check(found.strip() != "0", f"no {field} in the journal")
     facts = json.loads(sh("rexecd status --json"))
     check(facts["trail"]["healthy"] and facts["containment"] == "control-group", "status", facts)
-    for unit, word in ((GATEWAY, "connections"), (MONITOR, "policy ")):
+    for unit, word in ((GATEWAY, "connections"), (MONITOR, "control-group")):
         found = sh(f"systemctl show -P StatusText {unit}")
         check(word in found, "StatusText", found)
     sh("rexecd audit verify")
+    secret = TOKEN.read_text().strip().rpartition("_")[2]
+    for unit in (GATEWAY, MONITOR):
+        said = sh(f"journalctl -b -u {unit} -o json --no-pager")
+        check(said and secret not in said, f"a token in the journal of {unit}")
     foreign = sh("find /var/lib/rexecd /var/log/rexecd -not -user rexecd")
     check(not foreign, "not the service's own", foreign)
 
@@ -395,6 +429,8 @@ def upgrade() -> None:
     unit = Path("/usr/local/lib/systemd/system", GATEWAY)
     unit.write_text(unit.read_text().replace("# Written by", "# Written long ago by"))
     kept = {path: path.read_bytes() for path in Path("/etc/rexecd").rglob("*") if path.is_file()}
+    tokens, trail = Path("/var/lib/rexecd/tokens.sqlite"), Path("/var/log/rexecd/audit.jsonl")
+    stored, recorded = tokens.read_bytes(), trail.read_bytes()
     before, load = main_pid(GATEWAY), Load(4)
     with load.running():
         said = sh("/opt/rexecd/bin/rexecd install --host elsewhere")
@@ -403,6 +439,9 @@ def upgrade() -> None:
     check("done: both processes are restarted" in said and main_pid(GATEWAY) != before, "not restarted", said)
     load.check_nobody_lost()
     check(kept == {path: path.read_bytes() for path in kept}, "configuration was touched")
+    check(stored == tokens.read_bytes(), "tokens were touched")
+    check(trail.read_bytes().startswith(recorded), "the trail was touched")
+    sh("rexecd audit verify")
 
 
 def uninstall() -> None:
@@ -410,6 +449,11 @@ def uninstall() -> None:
     sh("/opt/rexecd/bin/rexecd uninstall")
     check(status_of("systemctl cat rexecd.target") != 0, "units are left")
     check(Path("/var/lib/rexecd/tokens.sqlite").exists(), "tokens are gone")
+    sh("/opt/rexecd/bin/rexecd install --no-start")
+    is_enabled = status_of("systemctl is-enabled --quiet rexecd.target") == 0
+    check(
+        is_enabled and not any(map(is_active, ("rexecd.socket", GATEWAY, MONITOR))), "started, or not enabled"
+    )
     sh("/opt/rexecd/bin/rexecd install")
     check(rexec("echo", "back").stdout == b"back\n", "no answer")
     sh("/opt/rexecd/bin/rexecd uninstall --purge")
@@ -439,9 +483,11 @@ def main() -> int:
                 policy_reload,
                 certificate_reload,
                 restarts,
+                stops,
                 watchdog,
                 kills,
                 limits_fit,
+                limits_hold,
                 stricter,
                 look,
             ]
@@ -449,7 +495,9 @@ def main() -> int:
         if os.environ.get("CI_METHOD") == "nspawn":
             return REBOOT
         print("skipped: only nspawn can reboot", flush=True)
-    run_stages([after_boot, upgrade, uninstall])
+    else:
+        run_stages([after_boot])
+    run_stages([upgrade, uninstall])
     return 0
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from rexecd import policyfiles
 from rexecd.errors import ConfigError
+from rexecd.execution.identity import MEANS
 from rexecd.files import read_text
 from rexecd.policy.load import load
 from rexecd.policy.model import Defaults, Identity
@@ -401,7 +402,7 @@ def test_an_identity_that_cannot_be_taken_is_a_fault(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(policyfiles, "can_become", lambda _: False)
     with pytest.raises(ConfigError) as caught:
         check_identities(policy)
-    what = "to run 'x' as web (uid 1001, gid 1001, groups 33,1001) the monitor has to be root"
+    what = f"to run 'x' as web (uid 1001, gid 1001, groups 33,1001) takes {MEANS}"
 
     assert (f"p:3:3: {what}",) == caught.value.faults
     assert [(policy.rules["x"].place, what)] == list(caught.value.found)

@@ -365,9 +365,7 @@ def test_a_policy_that_this_process_cannot_carry_out_is_not_good(
     made = laid_out(tmp_path, RUN_AS)
     status = main(["check", "--config", str(made.config)])
     output = capsys.readouterr()
-    said = (
-        "policy.yaml:8:3: to run 'hello' as 12345 (uid 12345, gid 12345, groups none) the monitor has to be"
-    )
+    said = "policy.yaml:8:3: to run 'hello' as 12345 (uid 12345, gid 12345, groups none) takes a monitor"
 
     assert (0 if able else 1, not able) == (status, said in output.err)
 
