@@ -22,12 +22,12 @@ _INSTALLED: Final = Path("/etc/rexecd/rexecd.yaml")
 def status(arguments: argparse.Namespace) -> int:
     """Say how the running service is; 1 if something is not as it should be, or nothing runs."""
     settings = load_settings(arguments.config)
-    found: dict[str, Any] = {"running": True, "problems": []}
+    found: dict[str, Any] = {"up": True, "problems": []}
     problems: list[str] = found["problems"]
     try:
         found |= ask(settings, seam.Status())
     except Unavailable as error:
-        found["running"] = False
+        found["up"] = False
         problems.append(str(error))
     else:
         problems += _problems(found)

@@ -357,6 +357,18 @@ def test_status_says_how_the_service_is(daemon: Daemon) -> None:
     assert re.search(r"^trail.healthy +True$", done.stdout, re.MULTILINE)
 
 
+def test_whether_it_is_up_is_not_how_much_it_runs(daemon: Daemon) -> None:
+    """Both are asked for by monitoring, and neither hides the other."""
+    with daemon.caller() as caller:
+        caller.say(wire.Run("sleep", wire.Offer.NONE, ""))
+        caller.hear()
+        busy = daemon.status()
+    wait_for(lambda: daemon.status()["running"] == 0, "the end of the command")
+
+    assert (True, 1) == (busy["up"], busy["running"])
+    assert True is daemon.status()["up"]
+
+
 def test_status_of_a_service_that_does_not_run(own_daemon: Daemon) -> None:
     """One line, and 1."""
     done = own_daemon.rexecd("status")

@@ -42,7 +42,7 @@ def test_a_service_that_is_well_is_0(
     monkeypatch.setattr(status, "ask", lambda *_: _answer())
     code, found = _status(made, capsys)
 
-    assert (code, found["running"], found["problems"]) == (0, True, [])
+    assert (code, found["up"], found["problems"]) == (0, True, [])
     assert 60 <= found["policy_age"] <= 63
     assert datetime.fromisoformat(found["certificate_expires"]) > datetime.now(UTC)
 
@@ -89,7 +89,7 @@ def test_nothing_that_runs_is_1_and_json_all_the_same(
     """Monitoring gets an object to read."""
     code, found = _status(made, capsys)
 
-    assert (code, found["running"]) == (1, False)
+    assert (code, found["up"]) == (1, False)
     assert "rexecd does not run here" in found["problems"][0]
 
 
