@@ -27,12 +27,14 @@ class Code(enum.IntEnum):
     BUSY = 7
     #: The trail cannot be written, the monitor is away, the service stops; try later.
     UNAVAILABLE = 8
-    #: The token was revoked while its connection was open.
+    #: The token was revoked, or has expired, while its connection was open.
     REVOKED = 9
     #: The peer broke the protocol.
     PROTOCOL_ERROR = 10
     #: The rule asks for a reason and none was given.
     JUSTIFICATION_REQUIRED = 11
+    #: Nothing was asked for too long; nothing was lost.
+    IDLE = 12
 
     @property
     def word(self) -> str:

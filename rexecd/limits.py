@@ -26,6 +26,9 @@ MAX_WORDS: Final = 1024
 #: Longest token accepted for comparison; ours have 62 characters.
 MAX_TOKEN: Final = 256
 
+#: Longest client certificate (DER); ours have 500 bytes.
+MAX_CERTIFICATE: Final = 16 * 1024
+
 #: Longest reason a caller gives for a command; each is kept in the trail.
 MAX_JUSTIFICATION: Final = 512
 

@@ -4,7 +4,6 @@ Both processes read this file; the gateway needs nothing else but its certificat
 """
 
 import os
-import re
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,19 +12,14 @@ from typing import Any, Final
 from rexecd import yamltext
 from rexecd.errors import ConfigError
 from rexecd.files import check_way, read_text
-from rexecd.forms import Choice, Duration, Integer, Key, Own, Schema, Table, Text, quote, written
-from rexecd.limits import MAX_TEXT
+from rexecd.forms import Entries, Key, quote, written
+from rexecd.networks import Network, networks
 from rexecd.runas import RUN_AS, Asked, spell_run_as
-from rexecd.wire.transport import PORT
-from rexecd.yamltext import Faults, Node, Place
+from rexecd.settingkeys import PATH, SETTINGS, Startups
+from rexecd.yamltext import Faults, Place
 
-_LAST_PORT: Final = 65535
-#: Of a name (RFC 1035, 2.3.4).
-_LONGEST_HOST: Final = 253
 #: A Unix socket's name has to fit in sun_path (unix(7)).
 _LONGEST_SOCKET_PATH: Final = 107
-#: As useradd(8) and systemd take it; a number would be read as a uid by some and as a name by others.
-_USER: Final = re.compile("[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +30,36 @@ class Settings:
     """
 
     source: Path
-    listen: tuple[str, int]
+    listen: tuple[tuple[str, int], ...]
     certificate: Path
     key: Path
+    #: None: no client certificate is asked for.
+    client_ca: Path | None
+    certificate_warning: float
     policy: Path
     state: Path
     audit: Path
     run: Path
     banner: str
     max_connections: int
+    reserved_connections: int
+    max_connections_source: int
+    max_connections_each: int
+    max_startups: Startups
+    max_startups_source: int
+    source_prefix_v4: int
+    source_prefix_v6: int
+    exempt: tuple[Network, ...]
+    penalty_authentication: float
+    penalty_silence: float
+    penalty_protocol: float
+    penalty_least: float
+    penalty_most: float
+    max_sources: int
+    max_failures_each: int
     grace_time: float
+    idle_timeout: float
+    keepalive: float
     write_timeout: float
     monitor_wait: float
     kill_grace: float
@@ -91,173 +105,9 @@ class Settings:
         return self.state / "trail.key"
 
 
-def _listen(node: Node, faults: Faults) -> tuple[str, int] | None:
-    text = yamltext.text(node, faults)
-    if text is None:
-        return None
-    try:
-        return address(text)
-    except ValueError as error:
-        faults.add(node.place, str(error))
-        return None
-
-
-def _listen_schema() -> Schema:
-    return {"type": "string", "pattern": ":[0-9]+$"}
-
-
-def _banner(text: str) -> str | None:
-    return f"a banner has at most {MAX_TEXT} bytes" if len(text.encode()) > MAX_TEXT else None
-
-
-def _user_name(text: str) -> str | None:
-    if not text or _USER.fullmatch(text):
-        return None
-    return "a user name has letters, digits and . _ - and at most 32 of them"
-
-
-_PATH: Final = Text("a path")
-_LISTEN: Final = Own("ADDR:PORT, [V6]:PORT or :PORT", _listen, _listen_schema)
-#: Zero never means "unlimited": the least of each is a number that works (ATTACKS AUT-08).
-_TIME: Final = Duration(0.05, 3600.0)
-_DAY: Final = 24 * 3600.0
-_MOST_COMMANDS: Final = 10_000
-
-SETTINGS: Final = Table(
-    {
-        "version": Key(Integer(1, 1), "The version of this file's language.", required=True),
-        "listen": Key(
-            _LISTEN,
-            'Where callers connect. ":7512" is every address, IPv6 and IPv4. Port 0 takes a free one; the '
-            "daemon says which when it is ready.",
-            default=("", PORT),
-            shown=f'":{PORT}"',
-        ),
-        "certificate": Key(_PATH, "The server's certificate.", default="certs/server.pem"),
-        "key": Key(_PATH, "Its key. It must not be readable by others.", default="certs/server.key"),
-        "policy": Key(_PATH, "Who may run what.", default="policy.yaml"),
-        "state": Key(
-            _PATH,
-            "The directory of tokens (only their digests), the trail's sealing key, and a lock. Nobody else "
-            "writes here.",
-            default="state",
-        ),
-        "audit": Key(
-            _PATH,
-            "The audit trail: one JSON object a line, sealed. If it cannot be written, nothing runs.",
-            default="audit/audit.jsonl",
-        ),
-        "run": Key(
-            _PATH,
-            "The directory of the sockets between the two processes, and of the operator's own.",
-            default="run",
-        ),
-        "banner": Key(
-            Text("a text of at most 4096 bytes", check=_banner),
-            "Greeting of the interactive session, shown after the token was accepted.",
-            default="",
-        ),
-        "max_connections": Key(
-            Integer(1, 100_000),
-            "Most connections at a time; further ones are closed at once.",
-            default=512,
-        ),
-        "grace_time": Key(
-            _TIME,
-            "A stranger has this long for everything before its token: handshake included, in all.",
-            default=10.0,
-        ),
-        "write_timeout": Key(
-            _TIME,
-            "A caller that takes no byte of output for this long is cut off, and its command ended.",
-            default=60.0,
-        ),
-        "monitor_wait": Key(
-            _TIME,
-            "How long a new caller waits for a monitor that is being restarted. If it is longer than drain, "
-            "and shorter than callers wait (15 s), a restart refuses nobody.",
-            default=12.0,
-        ),
-        "kill_grace": Key(
-            _TIME, "Between TERM and KILL, when a command's time or its connection is over.", default=5.0
-        ),
-        "drain": Key(
-            Duration(0.0, 3600.0),
-            "How long a stop lets commands that run go on, and callers who have just come have their first. "
-            "With 0s it ends them at once, as a second signal does.",
-            default=10.0,
-        ),
-        "stop_time": Key(
-            _TIME,
-            "How long a stop then waits for sessions to end. It has to be longer than kill_grace. A service "
-            "manager has to be more patient than drain and stop_time together.",
-            default=15.0,
-        ),
-        "run_as": Key(
-            RUN_AS,
-            "Who commands run as whose rule has no `run_as`. Without it: the user `rexec` if there is one, "
-            "else `nobody`, where the monitor may change the user; otherwise the monitor's own user.",
-        ),
-        "max_timeout": Key(
-            Duration(0.05, _DAY),
-            "No command runs longer, whatever its rule says.",
-            default=_DAY,
-        ),
-        "max_commands": Key(
-            Integer(1, _MOST_COMMANDS),
-            "Most commands at a time. Further ones are refused as busy (exit status 125), and may be tried "
-            "again.",
-            default=128,
-        ),
-        "max_commands_each": Key(
-            Integer(1, _MOST_COMMANDS),
-            "The same of one principal, over all its connections, where `limits` of rexecd-policy(5) say "
-            "nothing else of it.",
-            default=64,
-        ),
-        "containment": Key(
-            Choice(("auto", "control-group", "subreaper")),
-            "How everything that a command started is found when it ends. With control-group by a control "
-            "group, which only commands of root or of the daemon's own user can leave; systemd has to "
-            "delegate one to the service, or the monitor has to be root, and it does not start otherwise. "
-            "With subreaper by who is a child of whom: limits of memory then hold for each process, those of "
-            "processes are not to be had, and a monitor that is not root needs CAP_KILL besides CAP_SETUID "
-            "and CAP_SETGID. With auto by a control group where there can be one.",
-            default="auto",
-        ),
-        "gateway_user": Key(
-            Text("a user name", check=_user_name),
-            "The user the gateway runs as: nobody else may open the seam between the two processes. Empty is "
-            "the monitor's own user. Under `rexecd serve`, which runs both as one user, it says nothing.",
-            default="",
-        ),
-        "log_level": Key(
-            Choice(("debug", "info", "warning", "error")),
-            "From which level on both processes say on standard error, or in the journal, how they are. The "
-            "audit trail has nothing to do with it.",
-            default="info",
-        ),
-    },
-    "The daemon's settings. Every key but version may be left out. Relative paths start at the directory "
-    "of the file.",
-)
-_PATHS: Final = tuple(name for name, key in SETTINGS.keys.items() if key.form is _PATH)
 #: Columns of a comment.
 _WIDTH: Final = 98
-
-
-def address(text: str) -> tuple[str, int]:
-    """Return (host, port) of `ADDR:PORT`, `[V6]:PORT` or `:PORT`; raise ValueError with a remedy."""
-    host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError(f"{text!r}: an IPv6 address stands in brackets, as in [::1]:{PORT}")
-    if not host.isascii() or len(host) > _LONGEST_HOST:
-        raise ValueError(f"{text!r}: a host is an ASCII name or an address, as in 127.0.0.1:{PORT}")
-    if not colon or not port.isascii() or not port.isdecimal() or int(port) > _LAST_PORT:
-        raise ValueError(f"{text!r} is no ADDR:PORT, such as 127.0.0.1:{PORT} or [::]:{PORT}")
-    return host, int(port)
+_PATHS: Final = tuple(name for name, key in SETTINGS.keys.items() if key.form is PATH)
 
 
 def load_settings(path: Path) -> Settings:
@@ -280,12 +130,11 @@ def parse_settings(text: str, path: Path) -> Settings:
     values: dict[str, Any] = {name: entries.get(name) for name in SETTINGS.keys if name != "version"}
     base = path.absolute().parent
     for name in _PATHS:
-        values[name] = base / values[name]
-    if not entries.has("max_commands_each"):
-        values["max_commands_each"] = min(values["max_commands_each"], values["max_commands"])
-    elif values["max_commands_each"] > values["max_commands"]:
-        what = f"is more than max_commands ({values['max_commands']}), and so limits nothing"
-        raise ConfigError(f"{entries.place('max_commands_each')}: {values['max_commands_each']} {what}")
+        values[name] = None if values[name] is None else base / values[name]
+    if not isinstance(values["listen"][0], tuple):
+        values["listen"] = (values["listen"],)
+    values["exempt"] = networks(values["exempt"])
+    _fit(entries, values)
     values["run_as_place"] = entries.place("run_as")
     values["run_as_text"] = "" if values["run_as"] is None else spell_run_as(values["run_as"])
     settings = Settings(source=path.absolute(), **values)
@@ -294,6 +143,30 @@ def parse_settings(text: str, path: Path) -> Settings:
     if len(os.fsencode(settings.admin_socket)) > _LONGEST_SOCKET_PATH:
         raise ConfigError(f"{path}: run: {settings.run} is too long for a Unix socket: choose a shorter path")
     return settings
+
+
+def _fit(entries: Entries, values: dict[str, Any]) -> None:
+    """Make defaults no larger than what bounds them; raise ConfigError for what limits nothing."""
+    eighth = values["max_connections"] // 8
+    for name, outer, most in (
+        ("max_commands_each", "max_commands", values["max_commands"]),
+        ("max_connections_each", "max_connections", values["max_connections"]),
+        ("max_connections_source", "max_connections", values["max_connections"]),
+        ("max_startups_source", "max_startups", values["max_startups"].full),
+    ):
+        if not entries.has(name):
+            values[name] = min(values[name], most)
+        elif values[name] > most:
+            what = f"is more than {outer} ({values[outer]}), and so limits nothing"
+            raise ConfigError(f"{entries.place(name)}: {values[name]} {what}")
+    if not entries.has("reserved_connections"):
+        values["reserved_connections"] = min(values["reserved_connections"], eighth)
+    elif values["reserved_connections"] >= values["max_connections"]:
+        what = f"is all of max_connections ({values['max_connections']}): nobody would get a second one"
+        raise ConfigError(f"{entries.place('reserved_connections')}: {values['reserved_connections']} {what}")
+    if values["penalty_least"] > values["penalty_most"]:
+        place = entries.place("penalty_least")
+        raise ConfigError(f"{place}: penalty_least is more than penalty_most: nobody would be refused")
 
 
 def show_settings(settings: Settings) -> str:
@@ -312,13 +185,17 @@ def show_settings(settings: Settings) -> str:
 
 def _line(name: str, key: Key, settings: Settings) -> str:
     """Return a setting as it stands in a file; one that has no value as a comment."""
+    value = settings.run_as_text if key.form is RUN_AS else getattr(settings, name)
     if key.form is RUN_AS:
-        return f"{name}: {settings.run_as_text}" if settings.run_as_text else f"# {name}:"
-    return f"{name}: {_written(key, getattr(settings, name))}"
+        return f"{name}: {value}" if value else f"# {name}:"
+    return f"# {name}:" if value is None else f"{name}: {_written(name, key, value)}"
 
 
-def _written(key: Key, value: Any) -> str:  # noqa: ANN401 - each setting has its own type
-    if key.form is not _LISTEN:
+def _written(name: str, key: Key, value: Any) -> str:  # noqa: ANN401 - each setting has its own type
+    if name != "listen":
         return written(key.form, value)
-    host, port = value
-    return quote(f"[{host}]:{port}" if ":" in host or host.startswith("[") else f"{host}:{port}")
+    shown = [
+        quote(f"[{host}]:{port}" if ":" in host or host.startswith("[") else f"{host}:{port}")
+        for host, port in value
+    ]
+    return shown[0] if len(shown) == 1 else f"[{', '.join(shown)}]"

@@ -27,7 +27,7 @@ FLOORS: Final[list[set[str]]] = [
     {"codec", "yamltext", "policy.grammar", "identity.tokens", "audit.seal", "gateway.throttle"},
     {"scalars"},
     {"forms", "yamlprint"},
-    {"runas", "policy.bounds"},
+    {"runas", "networks", "policy.bounds"},
     {"wire.transport", "wire.frames", "wire.messages", "policy.pattern", "audit.events"},
     {"wire.states", "seam.messages", "policy.kinds"},
     {"wire.connection", "policy.places", "policy.parameters"},
@@ -49,7 +49,7 @@ FLOORS: Final[list[set[str]]] = [
     {"policy.command"},
     {"policy.load"},
     # 2: the machine room
-    {"files", "confine", "accounts", "systemd", "log", "tasks", "execution.mounted"},
+    {"settingkeys", "files", "confine", "accounts", "systemd", "log", "tasks", "execution.mounted"},
     {"serving"},
     {
         "settings",

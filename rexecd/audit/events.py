@@ -39,10 +39,18 @@ class Action(enum.Enum):
     COMMAND_KILLED = "command-killed"
     COMMAND_DRAINED = "command-drained"
     LIMIT_REACHED = "limit-reached"
+    SOURCE_PENALIZED = "source-penalized"
     POLICY_LOADED = "policy-loaded"
     POLICY_REJECTED = "policy-rejected"
     TOKEN_CREATED = "token-created"  # noqa: S105 - a word, no token
     TOKEN_REVOKED = "token-revoked"  # noqa: S105
+    TOKEN_IMPORTED = "token-imported"  # noqa: S105
+    TOKEN_ROTATED = "token-rotated"  # noqa: S105
+    TOKEN_PURGED = "token-purged"  # noqa: S105
+    CERTIFICATE_LOADED = "certificate-loaded"
+    CERTIFICATE_REJECTED = "certificate-rejected"
+    CERTIFICATE_EXPIRING = "certificate-expiring"
+    CERTIFICATE_REVOKED = "certificate-revoked"
     SERVICE_STARTED = "service-started"
     SERVICE_STOPPED = "service-stopped"
     SEAM_VIOLATED = "seam-violated"
@@ -105,10 +113,18 @@ EVENTS: Final[Mapping[Action, Event]] = {
     Action.COMMAND_KILLED: Event(Kind.EXIT, ("process",), ("end",), "failure"),
     Action.COMMAND_DRAINED: Event(Kind.EXIT, ("process",), ("info",)),
     Action.LIMIT_REACHED: Event(Kind.REJECT, ("network",), ("denied",), "failure", _STRANGER),
+    Action.SOURCE_PENALIZED: Event(Kind.REJECT, ("network",), ("denied",), "failure", _STRANGER),
     Action.POLICY_LOADED: Event(Kind.ACCEPT, ("configuration",), ("change",)),
     Action.POLICY_REJECTED: Event(Kind.REJECT, ("configuration",), ("change",), "failure"),
     Action.TOKEN_CREATED: Event(Kind.ACCEPT, ("iam",), ("creation",)),
     Action.TOKEN_REVOKED: Event(Kind.ACCEPT, ("iam",), ("deletion",)),
+    Action.TOKEN_IMPORTED: Event(Kind.ACCEPT, ("iam",), ("creation",)),
+    Action.TOKEN_ROTATED: Event(Kind.ACCEPT, ("iam",), ("creation",)),
+    Action.TOKEN_PURGED: Event(Kind.ACCEPT, ("iam",), ("deletion",)),
+    Action.CERTIFICATE_LOADED: Event(Kind.ACCEPT, ("configuration",), ("change",)),
+    Action.CERTIFICATE_REJECTED: Event(Kind.REJECT, ("configuration",), ("change",), "failure"),
+    Action.CERTIFICATE_EXPIRING: Event(Kind.ALERT, ("configuration",), ("info",)),
+    Action.CERTIFICATE_REVOKED: Event(Kind.ACCEPT, ("iam",), ("deletion",)),
     Action.SERVICE_STARTED: Event(Kind.ACCEPT, ("process",), ("start",)),
     Action.SERVICE_STOPPED: Event(Kind.EXIT, ("process",), ("end",)),
     Action.SEAM_VIOLATED: Event(Kind.ALERT, ("intrusion_detection",), ("denied",), "failure"),
@@ -121,6 +137,7 @@ EVENTS: Final[Mapping[Action, Event]] = {
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "address": ("source", "ip"),
     "argv": ("process", "args"),
+    "certificate": ("tls", "client", "hash", "sha256"),
     "code": ("rexec", "code"),
     "connection_id": ("rexec", "connection_id"),
     "count": ("rexec", "count"),
@@ -129,10 +146,14 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "duration": ("event", "duration"),
     "error_output_bytes": ("rexec", "error_output_bytes"),
     "exit_code": ("process", "exit_code"),
+    "expires": ("rexec", "expires"),
     "input_bytes": ("rexec", "input_bytes"),
     "justification": ("rexec", "justification"),
     "limit": ("rexec", "limit"),
     "line": ("rexec", "line"),
+    "networks": ("rexec", "networks"),
+    "note": ("rexec", "note"),
+    "only": ("rexec", "only"),
     "outcome": ("event", "outcome"),
     "output_bytes": ("rexec", "output_bytes"),
     "pid": ("process", "pid"),
@@ -141,6 +162,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "previous_seal": ("rexec", "previous_seal"),
     "principal": ("user", "name"),
     "reason": ("event", "reason"),
+    "replaces": ("rexec", "replaces"),
     "request_id": ("rexec", "request_id"),
     "rule": ("rule", "name"),
     "rule_place": ("rexec", "rule_place"),

@@ -7,7 +7,8 @@ from typing import Final
 from rexecd import yamltext
 from rexecd.cli import say
 from rexecd.forms import Schema, document_schema, value_of
-from rexecd.settings import SETTINGS, Settings, load_settings, show_settings
+from rexecd.settingkeys import SETTINGS
+from rexecd.settings import Settings, load_settings, show_settings
 from rexecd.yamltext import Faults
 
 _URI: Final = "urn:rexecd:schema:{}:1"

@@ -19,7 +19,8 @@ from rexecd.gateway.report import Reporter
 from rexecd.gateway.server import DESCRIPTORS_EACH, DESCRIPTORS_ELSE, TASKS_ELSE, GatewayServer, listener
 from rexecd.log import Log, open_log
 from rexecd.serving import ENDING, Signals
-from rexecd.settings import Settings, address, load_settings
+from rexecd.settingkeys import address
+from rexecd.settings import Settings, load_settings
 from rexecd.systemd import Manager
 from rexecd.tasks import check_tasks
 from rexecd.tls import server_context
@@ -99,7 +100,7 @@ def _socket(manager: Manager, settings: Settings, listen: str | None) -> socket.
     inherited = manager.listener(LISTENER, _is_tcp)
     if inherited is not None:
         return inherited
-    host, port = address(listen) if listen else settings.listen
+    host, port = address(listen) if listen else settings.listen[0]
     try:
         return listener(host, port)
     except OSError as error:

@@ -17,6 +17,7 @@ from rexecd.cli.owner import MONITORS, act_as_owner
 from rexecd.errors import ConfigError, Refused
 from rexecd.execution.identity import MEANS, can_become, defaults
 from rexecd.files import Resolver, program_fault
+from rexecd.networks import Network
 from rexecd.policy import diff as differences
 from rexecd.policy import words
 from rexecd.policy.decide import Request, admits, granted_by, is_from, split
@@ -37,7 +38,6 @@ from rexecd.policy.model import (
     Resources,
     Rule,
 )
-from rexecd.policy.places import Network
 from rexecd.policyfiles import load_policy
 from rexecd.printable import printable
 from rexecd.settings import load_settings

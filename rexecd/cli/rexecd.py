@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from rexecd import __version__
 from rexecd.cli import say
 from rexecd.errors import ConfigError, RexecError
-from rexecd.settings import address
+from rexecd.settingkeys import address
 
 _INSTALLED: Final = Path("/etc/rexecd/rexecd.yaml")
 

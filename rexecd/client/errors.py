@@ -106,6 +106,7 @@ _MEANINGS: Final[Mapping[Code, tuple[type[CallerError], str | None]]] = {
     Code.REVOKED: (SessionClosed, "ask the operator for a new token"),
     Code.PROTOCOL_ERROR: (SessionClosed, None),
     Code.JUSTIFICATION_REQUIRED: (Refused, "give a reason with --reason TEXT"),
+    Code.IDLE: (Busy, "connect again"),
 }
 
 

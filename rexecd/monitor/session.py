@@ -32,6 +32,10 @@ _TROUBLES: Final = {
     seam.Trouble.TLS_FAILED: Action.TLS_FAILED,
     seam.Trouble.UNAUTHENTICATED: Action.AUTH_REFUSED,
     seam.Trouble.SHED: Action.LIMIT_REACHED,
+    seam.Trouble.PENALIZED: Action.SOURCE_PENALIZED,
+    seam.Trouble.CERTIFICATE_LOADED: Action.CERTIFICATE_LOADED,
+    seam.Trouble.CERTIFICATE_REJECTED: Action.CERTIFICATE_REJECTED,
+    seam.Trouble.CERTIFICATE_EXPIRING: Action.CERTIFICATE_EXPIRING,
 }
 
 
@@ -70,8 +74,7 @@ class MonitorSession:
             # Asked anew each time: this channel outlives many policies.
             self._service.recorder.record(
                 _TROUBLES[report.trouble],
-                address=report.address,
-                port=report.port,
+                **({"address": report.address, "port": report.port} if report.address else {}),
                 count=report.count,
                 reason=report.detail,
             )

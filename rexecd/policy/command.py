@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from rexecd.forms import Entries
+from rexecd.networks import networks
 from rexecd.policy.declare import build_parameter
 from rexecd.policy.identity import Accounts, resolve
 from rexecd.policy.model import Defaults, Example, Identity, Justification, OnDisconnect, Rule, Stdin
@@ -13,7 +14,6 @@ from rexecd.policy.parameters import Parameter, Pass
 from rexecd.policy.places import is_clean_path
 from rexecd.policy.restrict import build_quota, build_resources, build_sandbox
 from rexecd.policy.template import Element, Hole, Template, holes
-from rexecd.policy.values import networks
 from rexecd.wire.messages import SignalName
 from rexecd.yamltext import Faults, Place, shown, suggest
 

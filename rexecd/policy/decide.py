@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from rexecd.errors import Code, Refused
 from rexecd.forms import is_printable
 from rexecd.limits import MAX_JUSTIFICATION, MAX_LINE, MAX_WORDS
+from rexecd.networks import Network, is_within
 from rexecd.policy.bind import UNHEARD, Trace, bind
 from rexecd.policy.kinds import Resolve
 from rexecd.policy.model import (
@@ -29,7 +30,6 @@ from rexecd.policy.model import (
     Stdin,
 )
 from rexecd.policy.parameters import Pass
-from rexecd.policy.places import Network, is_within
 from rexecd.policy.template import Filled, Values
 from rexecd.wire.messages import Offer
 

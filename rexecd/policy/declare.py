@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from rexecd.errors import Refused
 from rexecd.forms import Entries, is_printable
+from rexecd.networks import networks
 from rexecd.policy.decide import BASE_ENVIRONMENT
 from rexecd.policy.grammar import PatternError
 from rexecd.policy.kinds import (
@@ -35,7 +36,7 @@ from rexecd.policy.parameters import Parameter, Pass, Repeat
 from rexecd.policy.pattern import compile_pattern
 from rexecd.policy.places import LAST_PORT, HostAddress, Hostname, HostNetwork, Path, port
 from rexecd.policy.programs import PREFIXES, VARIABLES
-from rexecd.policy.values import networks, variable_complaint
+from rexecd.policy.values import variable_complaint
 from rexecd.yamltext import TEXT, Faults, Scalar, Sequence, shown
 
 #: Besides those of `programs.py`: a policy may set these to a text of its own.

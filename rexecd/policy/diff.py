@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from rexecd.networks import Network
 from rexecd.policy import words as said_of
 from rexecd.policy.kinds import HIGHEST, LOWEST, Duration, Integer, Kind, Matching, Number
 from rexecd.policy.model import Policy, Principal, Quota, Resources, Rule
 from rexecd.policy.parameters import Parameter, Repeat
 from rexecd.policy.pattern import Pattern
-from rexecd.policy.places import HostAddress, HostNetwork, Network
+from rexecd.policy.places import HostAddress, HostNetwork
 from rexecd.yamltext import spell_duration, spell_size
 
 

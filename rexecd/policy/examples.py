@@ -3,10 +3,10 @@
 from typing import Final, NamedTuple
 
 from rexecd.errors import Refused
+from rexecd.networks import Network, is_inside
 from rexecd.policy.decide import Request, decide
 from rexecd.policy.kinds import Resolve
 from rexecd.policy.model import Example, Policy, Rule
-from rexecd.policy.places import Network, is_inside
 from rexecd.wire.messages import Offer
 from rexecd.yamltext import Place
 

@@ -15,13 +15,13 @@ from typing import Final, NamedTuple
 from rexecd import yamltext
 from rexecd.errors import ConfigError
 from rexecd.forms import Entries, Table
+from rexecd.networks import networks
 from rexecd.policy.command import Host, build_rule
 from rexecd.policy.identity import Accounts, Nobody
 from rexecd.policy.masking import guard
 from rexecd.policy.model import Defaults, Policy, Principal, Role, Rule, Term
 from rexecd.policy.restrict import build_quota
 from rexecd.policy.tables import PART, POLICY
-from rexecd.policy.values import networks
 from rexecd.yamltext import Faults, Place, shown, suggest
 
 _SECTIONS: Final = ("principals", "roles", "commands")

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from rexecd.networks import Network
+
 # Whoever reads a rule needs this module only.
 # ruff: noqa: PLC0414
 from rexecd.policy.bounds import NetworkAccess as NetworkAccess
@@ -18,7 +20,6 @@ from rexecd.policy.bounds import Rate as Rate
 from rexecd.policy.bounds import Resources as Resources
 from rexecd.policy.bounds import Sandbox as Sandbox
 from rexecd.policy.parameters import Parameter
-from rexecd.policy.places import Network
 from rexecd.policy.template import Template
 from rexecd.wire.messages import SignalName
 from rexecd.yamltext import Place

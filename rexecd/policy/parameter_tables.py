@@ -8,10 +8,11 @@ from typing import Final
 
 from rexecd.forms import Choice, Decimal, Duration, Flag, Integer, Key, Line, Listed, Table, Text, Variant
 from rexecd.limits import MAX_LINE, MAX_WORDS
+from rexecd.networks import NETWORK
 from rexecd.policy.kinds import HIGHEST, LARGEST, LOWEST
 from rexecd.policy.parameters import Pass
 from rexecd.policy.places import LAST_PORT
-from rexecd.policy.values import DIRECTORY, NETWORK
+from rexecd.policy.values import DIRECTORY
 
 _YEARS: Final = 3650 * 86400.0
 _SWITCH: Final = Choice(("allow", "refuse"))

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from rexecd.forms import is_printable
+from rexecd.networks import Network, is_inside, parse_address
 from rexecd.policy.kinds import Integer, Resolve, Schema, Unfit
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 #: Bytes of a path the kernel takes.
 _PATH: Final = 4096
@@ -36,22 +34,6 @@ def is_clean_path(path: str) -> bool:
 def is_clean_directory(path: str) -> bool:
     """Return the same of a directory, which may be written with a '/' behind it."""
     return path == "/" or (path != "//" and is_clean_path(path.removesuffix("/")))
-
-
-def parse_address(text: str) -> Address:
-    """Return an address; raise ValueError. An IPv4 address that came as IPv6 is the IPv4 one."""
-    address = ipaddress.ip_address(text.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)
-    return address if mapped is None else mapped
-
-
-def is_within(address: str, networks: tuple[Network, ...]) -> bool:
-    """Return whether an address is in one of the networks; what is no address is in none."""
-    try:
-        found = parse_address(address)
-    except ValueError:
-        return False
-    return any(found in network for network in networks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +159,6 @@ class HostNetwork:
         if self.within and not any(is_inside(network, outer) for outer in self.within):
             raise Unfit("in none of the allowed networks")
         return value
-
-
-def is_inside(network: Network, outer: Network) -> bool:
-    """Return whether all of a network lies in another."""
-    # Of two versions `subnet_of` raises TypeError.
-    return network.version == outer.version and network.subnet_of(outer)  # type: ignore[arg-type]
 
 
 def port(least: int, most: int) -> Integer:

@@ -8,13 +8,13 @@ from typing import Final
 from rexecd import names
 from rexecd.forms import Choice, Duration, Flag, Integer, Key, Line, Listed, Named, Size, Table, Text
 from rexecd.limits import MAX_JUSTIFICATION, MAX_PARAMETERS
+from rexecd.networks import NETWORK
 from rexecd.policy.bounds import NetworkAccess, OnDisconnect
 from rexecd.policy.model import Justification, Stdin
 from rexecd.policy.parameter_tables import PARAMETER
 from rexecd.policy.values import (
     DESCRIPTION,
     DIRECTORY,
-    NETWORK,
     RATE,
     REACHED,
     RUN,

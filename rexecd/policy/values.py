@@ -1,6 +1,5 @@
-"""The forms of a policy's values: programs, directories, networks, texts for people."""
+"""The forms of a policy's values: programs, directories, texts for people."""
 
-import ipaddress
 import re
 import shlex
 from collections.abc import Callable
@@ -11,14 +10,12 @@ from rexecd import names, yamltext
 from rexecd.forms import Listed, Own, Schema, Text, is_printable
 from rexecd.limits import MAX_LINE, MAX_TEXT
 from rexecd.policy.bounds import Rate
-from rexecd.policy.places import Network, is_clean_directory, is_clean_path
+from rexecd.policy.places import is_clean_directory, is_clean_path
 from rexecd.policy.template import Hole, Template, element
 from rexecd.yamltext import Faults, Node, Scalar, shown
 
 #: The dynamic loader obeys the first, and the second are ours to say.
 _TAKEN: Final = ("LD_", "REXEC_")
-#: IPv4 in IPv6: addresses that came so are compared as the IPv4 ones they are.
-_MAPPED: Final = ipaddress.ip_network("::ffff:0:0/96")
 _WORDS: Final = Listed(Text(), unique=False)
 _IN_A_COMMAND: Final = "use lower-case letters, digits, '-', '_' and dots between words"
 _IN_A_PRINCIPAL: Final = "use letters, digits and . _ @ -, and begin with a letter or digit"
@@ -177,33 +174,3 @@ def variable_complaint(name: str) -> str | None:
     if name.startswith(_TAKEN):
         return f"variable {name!r} cannot be set: LD_* and REXEC_* are taken"
     return None
-
-
-def _network(text: str) -> str | None:
-    try:
-        network = ipaddress.ip_network(text)
-    except ValueError:
-        return f"{shown(text)} is not a network{_without_host_bits(text)}"
-    if network.version == 6 and network.subnet_of(_MAPPED):  # type: ignore[arg-type]  # noqa: PLR2004
-        return f"{shown(text)} is IPv4 in IPv6; write the IPv4 network"
-    return None
-
-
-def _without_host_bits(text: str) -> str:
-    try:
-        return f" (did you mean {str(ipaddress.ip_network(text, strict=False))!r}?)"
-    except ValueError:
-        return ", such as 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32"
-
-
-NETWORK: Final = Text(
-    "a network such as 10.0.0.0/8, or an address",
-    pattern=re.compile(r"[0-9A-Fa-f:.]+(?:/[0-9]+)?"),
-    complaint="{shown} is not a network, such as 10.0.0.0/8, 192.0.2.7 or 2001:db8::/32",
-    check=_network,
-)
-
-
-def networks(texts: tuple[str, ...] | None) -> tuple[Network, ...]:
-    """Return what a list of NETWORK stands for."""
-    return tuple(map(ipaddress.ip_network, texts or ()))

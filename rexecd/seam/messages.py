@@ -43,15 +43,25 @@ class Trouble(enum.IntEnum):
     UNAUTHENTICATED = 1
     #: Closed at once, for the number of connections or threads.
     SHED = 2
+    #: A source has done so much wrong that it is refused for a while.
+    PENALIZED = 3
+    #: The gateway's own: its certificate was read, could not be read again, or ends soon.
+    CERTIFICATE_LOADED = 4
+    CERTIFICATE_REJECTED = 5
+    CERTIFICATE_EXPIRING = 6
 
 
 class Authenticate(NamedTuple):
-    """Who is at the other end, as far as the gateway can tell, and the token it sent."""
+    """Who is at the other end, as far as the gateway can tell, and the token it sent.
+
+    `certificate` is the peer's in DER, verified against `client_ca`; empty if it presented none.
+    """
 
     address: str
     port: int
     tls: str
     token: bytes
+    certificate: bytes = b""
 
 
 class Renounce(NamedTuple):
@@ -120,7 +130,7 @@ _PASSED: Final = {
 
 SEAM: Final = Catalogue(
     *(row for row in FROM_CLIENT + FROM_SERVER if row.type in _PASSED),
-    Row(32, Authenticate, (_ADDRESS, U16, _TEXT, Blob(limits.MAX_TOKEN))),
+    Row(32, Authenticate, (_ADDRESS, U16, _TEXT, Blob(limits.MAX_TOKEN), Blob(limits.MAX_CERTIFICATE))),
     Row(33, Renounce, (Choice(Parting), _TEXT)),
     Row(34, Drained, (U64, U64, U64, FLAG)),
     Row(35, Report, (Choice(Trouble), _ADDRESS, U16, U32, _TEXT)),

@@ -105,11 +105,15 @@ class Goodbye(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """The token was right. `banner` is the operator's greeting, possibly empty."""
+    """The token was right. `banner` is the operator's greeting, possibly empty.
+
+    `expires_in` is how many seconds the token is still good for, 0 if it does not expire.
+    """
 
     connection_id: str
     principal: str
     banner: str
+    expires_in: int = 0
 
 
 class Refused(NamedTuple):
@@ -214,7 +218,7 @@ FROM_CLIENT: Final = (
 )
 #: What the server sends: numbers from 128.
 FROM_SERVER: Final = (
-    Row(128, Accepted, (_NAME, _NAME, _TEXT)),
+    Row(128, Accepted, (_NAME, _NAME, _TEXT, U32)),
     Row(129, Refused, (_NAME, _CODE, _TEXT, U32)),
     Row(130, Started, (_NAME,)),
     Row(131, InputWanted),

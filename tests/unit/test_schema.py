@@ -37,7 +37,7 @@ from rexecd.forms import (
     value_of,
 )
 from rexecd.policy.tables import POLICY
-from rexecd.settings import SETTINGS
+from rexecd.settingkeys import SETTINGS
 from rexecd.yamltext import Faults
 
 CONFIG: Final = Path(__file__).parents[2] / "config"

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import ipaddress
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rexecd.errors import ConfigError
-from rexecd.settings import SETTINGS, Settings, address, load_settings, parse_settings, show_settings
+from rexecd.networks import network_complaint
+from rexecd.settingkeys import SETTINGS, Startups, address
+from rexecd.settings import Settings, load_settings, parse_settings, show_settings
 from rexecd.yamltext import Place
 
 HERE = Path("/etc/rexecd/rexecd.yaml")
@@ -22,7 +25,7 @@ def test_an_almost_empty_file_is_complete() -> None:
     """Every setting has a default, and paths start at the file's directory."""
     settings = parse_settings("version: 1\n", HERE)
 
-    assert settings.listen == ("", 7512)
+    assert settings.listen == (("", 7512),)
     assert settings.key == Path("/etc/rexecd/certs/server.key")
     assert settings.seam_socket == Path("/etc/rexecd/run/seam.sock")
     assert settings.trail_key == Path("/etc/rexecd/state/trail.key")
@@ -169,6 +172,35 @@ def _asked(run_as: object) -> dict[str, Any]:
     return {name: getattr(found, name) for name in ("run_as", "run_as_place", "run_as_text")}
 
 
+_NETWORKS = (
+    st.ip_addresses()
+    .map(ipaddress.ip_network)
+    .filter(lambda network: network_complaint(str(network)) is None)
+)
+_LISTENS = st.tuples(_HOSTS.filter(lambda host: "\0" not in host), st.integers(0, 65535))
+
+
+@st.composite
+def _bounds(draw: st.DrawFn) -> dict[str, Any]:
+    """Return the bounds of connections, none of which is more than what bounds it, and the penalties."""
+    all_ = draw(st.integers(1, 100_000))
+    start, full = sorted(draw(st.lists(st.integers(1, 100_000), min_size=2, max_size=2)))
+    least, most = sorted(draw(st.lists(_TIMES, min_size=2, max_size=2)))
+    return {
+        "max_connections": all_,
+        "reserved_connections": draw(st.integers(0, all_ - 1)),
+        "max_connections_source": draw(st.integers(1, all_)),
+        "max_connections_each": draw(st.integers(1, all_)),
+        "max_startups": Startups(start, draw(st.integers(0, 100)), full),
+        "max_startups_source": draw(st.integers(1, full)),
+        "penalty_authentication": draw(st.just(0.0) | _TIMES),
+        "penalty_silence": draw(st.just(0.0) | _TIMES),
+        "penalty_protocol": draw(st.just(0.0) | _TIMES),
+        "penalty_least": least,
+        "penalty_most": most,
+    }
+
+
 @st.composite
 def _settings(draw: st.DrawFn) -> Settings:
     """Return settings as a file may set them."""
@@ -180,9 +212,18 @@ def _settings(draw: st.DrawFn) -> Settings:
     each, everyone = sorted(draw(st.lists(st.integers(1, 10_000), min_size=2, max_size=2)))
     return Settings(
         source=HERE,
-        listen=(draw(_HOSTS.filter(lambda host: "\0" not in host)), draw(st.integers(0, 65535))),
+        listen=tuple(draw(st.lists(_LISTENS, min_size=1, max_size=16, unique=True))),
         banner=draw(_texts(100)),
-        max_connections=draw(st.integers(1, 100_000)),
+        **draw(_bounds()),
+        exempt=tuple(draw(st.lists(_NETWORKS, unique=True))),
+        client_ca=draw(st.none() | _PATHS),
+        certificate_warning=draw(st.just(0.0) | _TIMES),
+        idle_timeout=draw(_TIMES),
+        keepalive=float(draw(st.integers(1, 3600))),
+        source_prefix_v4=draw(st.integers(8, 32)),
+        source_prefix_v6=draw(st.integers(16, 128)),
+        max_sources=draw(st.integers(64, 10_000_000)),
+        max_failures_each=draw(st.integers(1, 1_000_000)),
         kill_grace=kill,
         drain=draw(st.just(0.0) | _TIMES),
         stop_time=stop,

@@ -81,7 +81,7 @@ SAMPLES: Final = (
     Sample("signal", "server", "running", 5, (u8(1),)),
     Sample("list", "server", "ready", 6),
     Sample("goodbye", "server", "ready", 7),
-    Sample("accepted", "client", "authenticating", 128, (text("c-1"), text("ci"), text("welcome\n"))),
+    Sample("accepted", "client", "authenticating", 128, (text("c-1"), text("ci"), text("welcome\n"), u32(86400))),
     Sample("refused", "client", "requested", 129, (text("r-1"), u8(2), text("not permitted"), u32(0))),
     Sample("started", "client", "requested", 130, (text("r-1"),)),
     Sample("input-wanted", "client", "running", 131),
@@ -120,7 +120,7 @@ def variants() -> Iterator[Vector]:
         data = frame(129, text("r-2") + u8(7) + text("") + u32(number))
         comment = f"to be asked again in {number} ms"
         yield Vector(f"refused-retry-{name}", "ok", "client", "requested", "4.5", comment, data)
-    for code in range(1, 12):
+    for code in range(1, 13):
         data = frame(137, u8(code) + text(""))
         yield Vector(f"closed-code-{code}", "ok", "client", "requested", "6", f"code {code}", data)
 
@@ -136,7 +136,7 @@ def longest_fields() -> Iterator[Vector]:
         ("input-longest", "server", "feeding", frame(3, b"i" * 65536)),
         ("output-longest", "client", "running", frame(132, b"o" * 65536)),
         ("entry-longest", "client", "listing", frame(135, _longest_entry())),
-        ("accepted-longest", "client", "authenticating", frame(128, text("c" * 64) * 2 + text("b" * 4096))),
+        ("accepted-longest", "client", "authenticating", frame(128, text("c" * 64) * 2 + text("b" * 4096) + u32(2**32 - 1))),
     )
     for name, side, state, data in rows:
         yield Vector(name, "ok", side, state, "4.1", name.replace("-", " "), data)
@@ -256,12 +256,12 @@ def bad_values() -> Iterator[Vector]:
         ("signal", 0, "number-7", u8(7)),
         ("signal", 0, "number-9", u8(9)),
         ("refused", 1, "code-0", u8(0)),
-        ("refused", 1, "code-12", u8(12)),
+        ("refused", 1, "code-13", u8(13)),
         ("exit", 0, "ending-3", u8(3)),
         ("exit", 2, "flag-2", u8(2)),
         ("exit", 2, "flag-255", u8(255)),
         ("closed", 0, "code-0", u8(0)),
-        ("closed", 0, "code-12", u8(12)),
+        ("closed", 0, "code-13", u8(13)),
         ("run", 0, "not-utf-8", text(b"disk \xff")),
         ("run", 0, "overlong-utf-8", text(b"disk \xc0\xaf")),
         ("run", 0, "surrogate", text(b"disk \xed\xa0\x80")),

@@ -126,6 +126,7 @@ def test_run_does_all_in_one_call(serve: Serve, authority: Authority) -> None:
         (Code.BUSY, client.Busy, 125),
         (Code.UNAVAILABLE, client.Busy, 125),
         (Code.AUTHENTICATION_FAILED, client.AuthenticationFailed, 255),
+        (Code.IDLE, client.Busy, 125),
         (Code.REVOKED, client.SessionClosed, 255),
         (Code.PROTOCOL_ERROR, client.SessionClosed, 255),
     ],

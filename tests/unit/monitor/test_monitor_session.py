@@ -277,6 +277,10 @@ def test_reports_become_records(service: Service, gateway: Callable[[], _Gateway
         ("tls-failed", 3),
         ("auth-refused", 3),
         ("limit-reached", 3),
+        ("source-penalized", 3),
+        ("certificate-loaded", 3),
+        ("certificate-rejected", 3),
+        ("certificate-expiring", 3),
     ]
     assert {record["source"]["ip"] for record in records} == {"192.0.2.9"}
 

@@ -3,20 +3,18 @@
 import pytest
 
 from rexecd.errors import Refused
+from rexecd.networks import Network, is_within, networks
 from rexecd.policy.kinds import Kind
 from rexecd.policy.parameters import Parameter
 from rexecd.policy.places import (
     HostAddress,
     Hostname,
     HostNetwork,
-    Network,
     Path,
     is_clean_directory,
     is_clean_path,
-    is_within,
     port,
 )
-from rexecd.policy.values import networks
 from tests.unit.policy.worlds import resolve
 
 
