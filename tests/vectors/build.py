@@ -81,7 +81,9 @@ SAMPLES: Final = (
     Sample("signal", "server", "running", 5, (u8(1),)),
     Sample("list", "server", "ready", 6),
     Sample("goodbye", "server", "ready", 7),
-    Sample("accepted", "client", "authenticating", 128, (text("c-1"), text("ci"), text("welcome\n"), u32(86400))),
+    Sample(
+        "accepted", "client", "authenticating", 128, (text("c-1"), text("ci"), text("welcome\n"), u32(86400))
+    ),
     Sample("refused", "client", "requested", 129, (text("r-1"), u8(2), text("not permitted"), u32(0))),
     Sample("started", "client", "requested", 130, (text("r-1"),)),
     Sample("input-wanted", "client", "running", 131),
@@ -136,7 +138,12 @@ def longest_fields() -> Iterator[Vector]:
         ("input-longest", "server", "feeding", frame(3, b"i" * 65536)),
         ("output-longest", "client", "running", frame(132, b"o" * 65536)),
         ("entry-longest", "client", "listing", frame(135, _longest_entry())),
-        ("accepted-longest", "client", "authenticating", frame(128, text("c" * 64) * 2 + text("b" * 4096) + u32(2**32 - 1))),
+        (
+            "accepted-longest",
+            "client",
+            "authenticating",
+            frame(128, text("c" * 64) * 2 + text("b" * 4096) + u32(2**32 - 1)),
+        ),
     )
     for name, side, state, data in rows:
         yield Vector(name, "ok", side, state, "4.1", name.replace("-", " "), data)
