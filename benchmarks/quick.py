@@ -20,7 +20,8 @@ from pathlib import Path
 from rexecd import client
 from rexecd.cli.init import Layout, lay_out
 from rexecd.cli.monitor import opened_service
-from rexecd.monitor.admin import create_token
+from rexecd.monitor import tokens
+from rexecd.seam import messages as seam
 from rexecd.settings import load_settings
 
 _POLICY = """\
@@ -122,7 +123,7 @@ def main() -> None:
         directory = Path(name)
         made = lay_out(directory, ["127.0.0.1"], settings=_SETTINGS, policy=_POLICY)
         with opened_service(load_settings(made.config)) as service:
-            token = str(create_token(service, "bench")["token"])
+            token = str(tokens.create(service, seam.CreateToken("bench"))["token"])
         file = directory / "token"
         file.touch(mode=0o600)
         file.write_text(token)

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from rexecd.cli.init import lay_out
 from rexecd.cli.monitor import opened_service
-from rexecd.monitor.admin import create_token
+from rexecd.monitor import tokens
+from rexecd.seam import messages as seam
 from rexecd.settings import load_settings
 
 
@@ -31,7 +32,7 @@ def served(settings: str, policy: str, principal: str) -> Iterator[Served]:
     with tempfile.TemporaryDirectory(prefix="rexecd-bench-") as name:
         made = lay_out(Path(name), ["127.0.0.1"], settings=settings, policy=policy)
         with opened_service(load_settings(made.config)) as service:
-            token = str(create_token(service, principal)["token"])
+            token = str(tokens.create(service, seam.CreateToken(principal))["token"])
         line = [sys.executable, "-I", "-m", "rexecd", "serve", "--config", str(made.config)]
         with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             try:

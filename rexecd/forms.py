@@ -216,14 +216,12 @@ class Table:
 
     keys: Map[str, Key]
     about: str = ""
-    #: Keys of a later version.
-    later: frozenset[str] = field(default=frozenset(), kw_only=True)
     words: str = field(default="a mapping", kw_only=True)
 
     def read(self, node: Node, faults: Faults) -> Entries | None:
         """Return the values by key; None when it is no mapping."""
         required = [name for name, key in self.keys.items() if key.required]
-        found = yamltext.keyed(node, faults, keys=Keys(self.keys, required, self.later))
+        found = yamltext.keyed(node, faults, keys=Keys(self.keys, required))
         if found is None:
             return None
         known = {name: entry for name, entry in found.entries.items() if name in self.keys}
@@ -249,8 +247,6 @@ class Variant:
 
     by: str
     tables: Map[str, Table]
-    #: Words of a later version.
-    later: frozenset[str] = field(default=frozenset(), kw_only=True)
     #: What stands behind the message for words that people write instead.
     hints: Map[str, str] = field(default_factory=dict, kw_only=True)
     words: str = field(default="a mapping", kw_only=True)
@@ -263,9 +259,6 @@ class Variant:
                 faults.add(node.place, f"missing key {self.by!r}")
             return None
         chosen = found.entries[self.by]
-        if isinstance(chosen, Scalar) and chosen.text in self.later:
-            faults.add(chosen.place, f"{self.by} {chosen.text!r} is not supported by this version")
-            return None
         word = Choice(self.tables, hints=self.hints).read(chosen, faults)
         entries = None if word is None else self._whole(word).read(node, faults)
         return None if word is None or entries is None else (word, entries)
@@ -274,7 +267,7 @@ class Variant:
         """Return a table with the key that chose it."""
         table = self.tables[word]
         chooser = Key(Choice((word,)), "", required=True)
-        return Table({self.by: chooser, **table.keys}, table.about, later=table.later)
+        return Table({self.by: chooser, **table.keys}, table.about)
 
     def schema(self) -> Schema:
         """Say which words there are, and for each its table."""

@@ -17,6 +17,7 @@ from rexecd.files import RESTORE, check_way, list_directory, read_text
 from rexecd.forms import is_printable
 from rexecd.policy.load import File, load
 from rexecd.policy.model import Defaults, Policy
+from rexecd.settings import Settings
 from rexecd.yamlprint import render
 from rexecd.yamltext import Faults, Mapping, Node, Place, Scalar
 
@@ -83,6 +84,18 @@ def _load_once(path: Path, defaults: Defaults) -> Loaded:
 def _are_still_so(files: Sequence[File]) -> bool:
     """Return whether each of several files says what it said: then they all did at one and the same time."""
     return len(files) == 1 or all(read_text(Path(file.source)) == file.text for file in files)
+
+
+def check_requirements(policy: Policy, settings: Settings) -> None:
+    """Raise ConfigError for principals who could never come: they need a certificate nobody asks them for."""
+    if settings.client_ca is not None:
+        return
+    what = f"'require: certificate' needs client_ca in {settings.source}: without it nobody is asked for one"
+    faulty = [each.place for each in policy.principals.values() if each.requires_certificate]
+    if faulty:
+        raise ConfigError(
+            *(f"{place}: {what}" for place in faulty), found=tuple(Fault(place, what) for place in faulty)
+        )
 
 
 def check_identities(policy: Policy) -> None:

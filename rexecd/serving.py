@@ -56,6 +56,10 @@ class Flag:
         poller.register(self, select.POLLIN)
         return bool(poller.poll(seconds * 1000))
 
+    def close(self) -> None:
+        """Give the descriptor back, when nobody polls it any more."""
+        os.close(self._descriptor)
+
 
 class Stop(Flag):
     """Set when the service stops; before that, `draining` is."""

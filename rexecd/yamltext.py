@@ -359,11 +359,10 @@ def mapping(node: Node, faults: Faults) -> Mapping:
 
 
 class Keys(NamedTuple):
-    """Which keys a mapping may have, must have, and will have in a later version."""
+    """Which keys a mapping may have, and which it must have."""
 
     known: Collection[str]
     required: Collection[str] = ()
-    later: Collection[str] = ()
 
 
 def keyed(node: Node, faults: Faults, *, keys: Keys) -> Mapping | None:
@@ -372,9 +371,7 @@ def keyed(node: Node, faults: Faults, *, keys: Keys) -> Mapping | None:
         expected(node, "a mapping", faults)
         return None
     for name, place in node.keys.items():
-        if name in keys.later:
-            faults.add(place, f"{name!r} is not supported by this version")
-        elif name not in keys.known:
+        if name not in keys.known:
             faults.add(place, f"unknown key {shown(name)}{suggest(name, keys.known)}")
     for name in keys.required:
         if name not in node.entries:

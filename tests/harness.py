@@ -18,7 +18,8 @@ import pytest
 
 from rexecd.cli.init import Layout, lay_out
 from rexecd.cli.monitor import opened_service
-from rexecd.monitor.admin import create_token
+from rexecd.monitor import tokens
+from rexecd.seam import messages as seam
 from rexecd.settings import load_settings
 from rexecd.wire import messages as wire
 from rexecd.wire.connection import Connection, Role
@@ -231,7 +232,8 @@ class Daemon:
         self.settings = load_settings(self.made.config)
         with opened_service(self.settings) as service:
             self.tokens = {
-                name: str(create_token(service, name)["token"]) for name in service.policy.principals
+                name: str(tokens.create(service, seam.CreateToken(name))["token"])
+                for name in service.policy.principals
             }
         self.process: subprocess.Popen[str] | None = None
         self.port = 0

@@ -30,7 +30,7 @@ from rexecd.policy.examples import run_examples
 from rexecd.policy.lint import Facts, directories_of, lint, programs_of, scripts_of
 from rexecd.policy.load import File
 from rexecd.policy.model import Defaults, Policy
-from rexecd.policyfiles import check_identities, load_files
+from rexecd.policyfiles import check_identities, check_requirements, load_files
 from rexecd.settings import Settings, load_settings
 from rexecd.tls import server_context
 from rexecd.yamltext import Place, is_closed
@@ -157,6 +157,7 @@ def _check_policy(path: Path, report: _Report, settings: Settings | None = None)
     before = len(report.findings)
     if settings is not None and chosen is not None:
         report.attempt(lambda: check_identities(policy))
+        report.attempt(lambda: check_requirements(policy, settings))
         if len(report.findings) == before:
             _check_host(policy, settings, chosen, report)
     held, failures = run_examples(policy, resolve=Resolver())
@@ -258,7 +259,8 @@ def _token_principals(path: Path) -> frozenset[str] | None:
             records = store.records().values()
     except RexecError:
         return None
-    return frozenset(record.principal for record in records if record.revoked is None)
+    now = datetime.now(UTC)
+    return frozenset(record.principal for record in records if record.flaw(now) is None)
 
 
 def _check_certificate(settings: Settings) -> str:

@@ -17,7 +17,8 @@ from rexecd.cli.init import Layout, lay_out, program
 from rexecd.cli.monitor import opened_service
 from rexecd.errors import Unavailable
 from rexecd.files import read_file
-from rexecd.monitor.admin import create_token
+from rexecd.monitor import tokens
+from rexecd.seam import messages as seam
 from rexecd.settings import load_settings
 
 _SETTINGS: Final = """\
@@ -78,7 +79,7 @@ def demo(_: argparse.Namespace) -> int:
         settings = load_settings(made.config)
         say.out("# certificates, a policy and a token, in a temporary directory")
         with opened_service(settings) as service:
-            token = str(create_token(service, "demo")["token"])
+            token = str(tokens.create(service, seam.CreateToken("demo"))["token"])
         token_file = directory / "token"
         token_file.touch(mode=0o600)
         token_file.write_text(token + "\n")

@@ -14,7 +14,7 @@ from rexecd.audit.trail import Trail
 from rexecd.cli import say
 from rexecd.clock import Clock
 from rexecd.confine import hide_memory, raise_descriptor_limit, restore_signals
-from rexecd.errors import ConfigError, TrailError
+from rexecd.errors import ConfigError, RexecError, TrailError
 from rexecd.execution.cgroup import find
 from rexecd.execution.identity import check_can_end
 from rexecd.execution.probe import probe
@@ -36,8 +36,10 @@ from rexecd.tasks import check_tasks
 _PERSIST_EVERY: Final = 1.0
 #: For closing the operator's door, ending workers, and the trail's last step.
 _LAST_SECONDS: Final = 15.0
-#: How often it is looked for workers that nobody needs any more, and how the trail is.
-_LOOK_EVERY: Final = 5.0
+#: How often it is looked for workers that nobody needs any more, tokens that expire, and how the trail is.
+_LOOK_EVERY: Final = 1.0
+#: How often it is written down when tokens were last used.
+_NOTE_EVERY: Final = 5.0
 #: The same while something is left that could not be ended in time, and how long it is gone on with then.
 _SOON: Final = 0.2
 _MOMENT: Final = 0.5
@@ -207,9 +209,14 @@ def _wait_for_the_end(parts: _Parts, signals: Signals, lifelines: list[int]) -> 
     service, workers, keeper, manager = parts
     fault: str | None = None
     is_tidy = True
+    noted = service.clock.monotonic()
     while True:
         numbers, ready = signals.wait(workers.fileno(), *lifelines, seconds=_LOOK_EVERY if is_tidy else _SOON)
         fault = _watch_trail(service, fault)
+        service.credentials.end_dead()
+        if service.clock.monotonic() >= noted + _NOTE_EVERY:
+            noted = service.clock.monotonic()
+            _note_uses(service)
         if signal.SIGHUP in numbers:
             manager.reloading()
             _reload(service)
@@ -226,6 +233,14 @@ def _wait_for_the_end(parts: _Parts, signals: Signals, lifelines: list[int]) -> 
             keeper.introduce(int(line))
         workers.retire()
         is_tidy = workers.sweep(seconds=_MOMENT)
+
+
+def _note_uses(service: Service) -> None:
+    """Write down when tokens were last used; what cannot be written now is written later."""
+    try:
+        service.credentials.write_uses()
+    except RexecError as error:
+        service.log.warning(f"when tokens were last used is not written down: {error}")
 
 
 def _reload(service: Service) -> None:

@@ -1,11 +1,11 @@
-"""The operator's verbs on a service: token, audit, reload."""
+"""The operator's door from outside, and the verbs on a service: audit, reload."""
 
 import argparse
 import contextlib
 import json
 import os
 import select
-from collections.abc import Callable
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,10 +16,8 @@ from rexecd.cli.monitor import opened_service
 from rexecd.cli.owner import MONITORS, act_as_owner
 from rexecd.errors import ConfigError, Unavailable
 from rexecd.files import read_file
-from rexecd.identity.store import Store
 from rexecd.monitor import admin
-from rexecd.monitor.service import Service
-from rexecd.policy.model import NO_POLICY, Policy
+from rexecd.policy.model import Policy
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import connect
 from rexecd.settings import Settings, load_settings
@@ -28,58 +26,11 @@ from rexecd.yamltext import spell_duration
 _ANSWER_TIME: Final = 10.0
 #: A large policy with many profiles to try takes its time.
 _RELOAD_TIME: Final = 120.0
+_LOOK_AGAIN: Final = 0.05
 
 
-def token_create(arguments: argparse.Namespace) -> int:
-    """Make a token and print it: the only time it can be seen."""
-    made = _change(
-        arguments,
-        seam.CreateToken(arguments.principal),
-        lambda service: admin.create_token(service, arguments.principal),
-    )
-    say.out(str(made["token"]))
-    say.note("rexecd", f"token {made['id']} for {made['principal']}: it is not shown again")
-    return 0
-
-
-def token_revoke(arguments: argparse.Namespace) -> int:
-    """End a token at once."""
-    # A token can always be ended, whatever state the policy is in.
-    ended = _change(
-        arguments,
-        seam.RevokeToken(arguments.token_id),
-        lambda service: admin.revoke_token(service, arguments.token_id),
-        policy=NO_POLICY,
-    )
-    say.out(f"rexecd: token {ended['id']} of {ended['principal']} is revoked")
-    return 0
-
-
-def token_list(arguments: argparse.Namespace) -> int:
-    """Show every token's public side."""
-    settings = load_settings(arguments.config)
-    act_as_owner(settings.state)
-    store = Store(settings.tokens)
-    try:
-        records = sorted(store.records().values(), key=lambda record: record.created)
-    finally:
-        store.close()
-    rows = [
-        {
-            "id": record.token_id,
-            "principal": record.principal,
-            "created": record.created.isoformat(timespec="seconds"),
-            "revoked": record.revoked and record.revoked.isoformat(timespec="seconds"),
-        }
-        for record in records
-    ]
-    if arguments.json:
-        say.out(json.dumps(rows, indent=2))
-        return 0
-    for row in rows:
-        state = f"revoked {row['revoked']}" if row["revoked"] else "valid"
-        say.out(f"{row['id']}  {row['principal']:<20}  {row['created']}  {state}")
-    return 0
+class NotRunning(Unavailable):
+    """Nobody answers at the operator's door: nothing was asked."""
 
 
 def reload(arguments: argparse.Namespace) -> int:
@@ -104,7 +55,7 @@ def ask(settings: Settings, question: seam.Message, *, seconds: float | None = N
     try:
         channel = connect(settings.admin_socket, seam.ADMIN, timeout=_ANSWER_TIME)
     except Unavailable as error:
-        raise Unavailable(f"rexecd does not run here ({error}): start it, or check --config") from None
+        raise NotRunning(f"rexecd does not run here ({error}): start it, or check --config") from None
     try:
         channel.send(question)
         if not select.select([channel], [], [], seconds)[0]:
@@ -128,25 +79,31 @@ def _is_closed(path: Path) -> bool:
         return True
 
 
-def _change(
-    arguments: argparse.Namespace,
-    question: seam.Message,
-    change: Callable[[Service], dict[str, object]],
-    *,
-    policy: Policy | None = None,
+def change(
+    arguments: argparse.Namespace, question: seam.Message, *, policy: Policy | None = None
 ) -> dict[str, Any]:
     """Change something through the running monitor or, if none runs, in its place.
 
-    Who holds the lock of the state directory is the one writer of the trail.
+    Who holds the lock of the state directory is the one writer of the trail. Several commands that meet while
+    no monitor runs wait for each other.
     """
     settings = load_settings(arguments.config)
     act_as_owner(settings.state, keep=MONITORS)
-    with contextlib.ExitStack() as stack:
+    deadline = time.monotonic() + _ANSWER_TIME
+    while True:
+        with contextlib.ExitStack() as stack:
+            try:
+                service = stack.enter_context(opened_service(settings, policy))
+            except Unavailable as error:  # the monitor holds the lock, or a command like this one
+                held = error
+            else:
+                return admin.do(service, question)
         try:
-            service = stack.enter_context(opened_service(settings, policy))
-        except Unavailable:  # somebody else holds the lock
             return ask(settings, question)
-        return change(service)
+        except NotRunning as error:
+            if time.monotonic() >= deadline:
+                raise Unavailable(f"{error} ({held})") from None
+        time.sleep(_LOOK_AGAIN)
 
 
 def audit_show(arguments: argparse.Namespace) -> int:

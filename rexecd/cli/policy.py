@@ -45,7 +45,6 @@ from rexecd.wire.messages import Offer, SignalName
 from rexecd.yamltext import shown, spell_duration, spell_size, suggest
 
 _FINDING: Final = 1
-_TROUBLE: Final = 2
 _LOOPBACK: Final = "127.0.0.1"
 #: True with the settings and without them.
 _OWN_USER: Final = "run_as of rexecd.yaml, or else the daemon's own user"
@@ -90,25 +89,6 @@ def list_power(arguments: argparse.Namespace) -> int:
     else:
         _print(_power_text(policy, principal, rules, address))
     return 0
-
-
-def diff(arguments: argparse.Namespace) -> int:
-    """Say who gains and who loses what between two policy files; 1 if anything differs.
-
-    2 if one cannot be read, as diff(1): who asks in a script has to tell that from a difference.
-    """
-    try:
-        found = differences.diff(load_policy(arguments.old), load_policy(arguments.new))
-    except ConfigError as error:
-        for fault in error.faults:
-            say.error("rexecd", fault)
-        return _TROUBLE
-    if arguments.json:
-        principals = [_difference_object(difference) for difference in found]
-        say.out(json.dumps({"differs": bool(found), "principals": principals}, indent=2))
-    else:
-        _print(f"{each.name}: {text}" for each in found for text in _difference_text(each))
-    return _FINDING if found else 0
 
 
 def _policy_of(arguments: argparse.Namespace) -> tuple[Path, Policy]:
@@ -289,6 +269,8 @@ def _power_text(
     yield f"{principal.name} ({principal.place}), from {_networks(principal.sources)}: {count}"
     if address is not None and not is_from(address, principal.sources):
         yield f"  {principal.name} may not come from {address}"
+    if principal.requires_certificate:
+        yield "  require  certificate"
     if words.limits(principal.quota):
         yield f"  limits  {_limits(principal.quota)}"
     for rule in rules:
@@ -331,6 +313,7 @@ def _power_object(policy: Policy, principal: Principal, rules: Sequence[Rule]) -
         "place": str(principal.place),
         "roles": list(principal.roles),
         "from": list(map(str, principal.sources)),
+        "require": "certificate" if principal.requires_certificate else None,
         "limits": words.limits_object(principal.quota),
         "commands": [
             {**_rule_object(rule), "granted_by": granted_by(policy, principal, rule.name)} for rule in rules
@@ -361,38 +344,4 @@ def _rule_object(rule: Rule) -> dict[str, object]:
         **_kept_object(rule),
         "justification": rule.justification.value,
         "hidden": rule.hidden,
-    }
-
-
-def _difference_text(difference: differences.Difference) -> Iterator[str]:
-    if difference.old is None and difference.new is not None:
-        yield f"is new ({difference.new.place})"
-    if difference.new is None:
-        yield "is gone"
-    if difference.sources is not None:
-        yield str(difference.sources)
-    yield from map(str, difference.limits)
-    yield from (f"gains {rule.name} ({rule.place})" for rule in difference.gained)
-    yield from (f"loses {rule.name}" for rule in difference.lost)
-    for rule, changes in difference.altered:
-        yield f"{rule.name} changed: {'; '.join(map(str, changes))} ({rule.place})"
-
-
-def _difference_object(difference: differences.Difference) -> dict[str, object]:
-    came, went = difference.old is None, difference.new is None
-    return {
-        "name": difference.name,
-        "principal": "new" if came else "gone" if went else "kept",
-        "from": None if difference.sources is None else difference.sources._asdict(),
-        "limits": [change._asdict() for change in difference.limits],
-        "gains": [{"command": rule.name, "place": str(rule.place)} for rule in difference.gained],
-        "loses": [{"command": rule.name, "place": str(rule.place)} for rule in difference.lost],
-        "changes": [
-            {
-                "command": rule.name,
-                "place": str(rule.place),
-                "what": [change._asdict() for change in changes],
-            }
-            for rule, changes in difference.altered
-        ],
     }

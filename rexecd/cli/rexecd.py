@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 
 from rexecd import __version__
 from rexecd.cli import say
+from rexecd.cli.arguments import add_arguments
 from rexecd.errors import ConfigError, RexecError
-from rexecd.settingkeys import address
 
 _INSTALLED: Final = Path("/etc/rexecd/rexecd.yaml")
 
@@ -43,10 +43,14 @@ _VERBS: Final = {
     "config schema": _Verb("config:schema", "print the JSON Schema of the policy or the settings"),
     "policy explain": _Verb("policy:explain", "say what would come of a request, and why"),
     "policy list": _Verb("policy:list_power", "show all that a principal may run"),
-    "policy diff": _Verb("policy:diff", "say who gains and who loses what between two policies"),
-    "token create": _Verb("operate:token_create", "make a token for a principal; it is shown once"),
-    "token list": _Verb("operate:token_list", "show the tokens, never their secrets"),
-    "token revoke": _Verb("operate:token_revoke", "end a token at once"),
+    "policy diff": _Verb("policydiff:diff", "say who gains and who loses what between two policies"),
+    "token create": _Verb("token:create", "make a token for a principal; it is shown once"),
+    "token list": _Verb("token:show", "show the tokens, never their secrets"),
+    "token revoke": _Verb("token:revoke", "end a token at once, or all of a principal"),
+    "token rotate": _Verb("token:rotate", "make a token in place of another, which goes on for a while"),
+    "token mint": _Verb("token:make", "make a token without any server, to be imported by its digest"),
+    "token import": _Verb("token:take", "accept a token made elsewhere, by its digest"),
+    "token purge": _Verb("token:purge", "forget tokens that have been dead for some time"),
     "audit show": _Verb("operate:audit_show", "print the trail, a line each record"),
     "audit verify": _Verb("operate:audit_verify", "find the first record that was touched"),
     "reload": _Verb("operate:reload", "put a changed policy in force"),
@@ -54,21 +58,11 @@ _VERBS: Final = {
     "install": _Verb("install:install", "make a service of it, started at boot"),
     "uninstall": _Verb("install:uninstall", "stop the service and remove its units"),
 }
-_WITH_JSON: Final = (
-    "check",
-    "config show",
-    "policy explain",
-    "policy list",
-    "policy diff",
-    "token list",
-    "audit show",
-    "status",
-)
-_WITHOUT_CONFIG: Final = {"demo", "init", "install", "uninstall"}
+_WITHOUT_CONFIG: Final = {"demo", "init", "install", "uninstall", "token mint"}
 _GROUPS: Final = {
     "config": "show what is in effect, and what may be written",
     "policy": "explain, list and compare what the policy allows",
-    "token": "make, show and end tokens",
+    "token": "make, show, exchange and end tokens",
     "audit": "read and verify the trail",
 }
 
@@ -95,96 +89,11 @@ def build_parser() -> argparse.ArgumentParser:
             word, help=verb.summary, description=verb.summary, allow_abbrev=False
         )
         made.set_defaults(where=verb.where)
-        if word not in _WITHOUT_CONFIG:
+        if name not in _WITHOUT_CONFIG:
             made.add_argument("--config", metavar="FILE", type=Path, default=None, help="the settings file")
         parsers[name] = made
-    _add_arguments(parsers)
+    add_arguments(parsers)
     return parser
-
-
-def _add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
-    """Add what each verb takes besides --config."""
-    init = parsers["init"]
-    init.add_argument("directory", metavar="DIR", nargs="?", type=Path, default=Path())
-    init.add_argument("--host", metavar="NAME", action="append", help="a name or address callers use")
-    _add_install_arguments(parsers)
-    for name in ("serve", "gateway"):
-        parsers[name].add_argument(
-            "--listen", metavar="ADDR:PORT", type=_listen, help="instead of the settings' address"
-        )
-    for name in ("gateway", "monitor"):
-        # For `serve`: a pipe that ends when it does (and tells the monitor the gateway's pid).
-        parsers[name].add_argument("--lifeline", metavar="FD", type=int, help=argparse.SUPPRESS)
-    for name, default in (("config show", "settings"), ("config schema", "policy")):
-        parsers[name].add_argument(
-            "what", choices=("settings", "policy"), nargs="?", default=default, help=f"default: {default}"
-        )
-    parsers["token create"].add_argument("principal", metavar="NAME")
-    parsers["token revoke"].add_argument("token_id", metavar="ID")
-    _add_policy_arguments(parsers)
-    for name in _WITH_JSON:
-        parsers[name].add_argument("--json", action="store_true", help="print JSON")
-    for name in ("audit show", "audit verify"):
-        parsers[name].add_argument("files", metavar="FILE", nargs="*", type=Path, help="instead of the trail")
-    parsers["audit verify"].add_argument(
-        "--key", metavar="FILE", type=Path, help="the verification key that 'rexecd init' made"
-    )
-
-
-def _add_install_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
-    install = parsers["install"]
-    install.add_argument("--host", metavar="NAME", action="append", help="a name or address callers use")
-    install.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    install.add_argument("--no-start", action="store_true", help="start it at the next boot, not now")
-    install.add_argument(
-        "--prefix", metavar="DIR", type=Path, help="for packagers: write the units below DIR/lib, no more"
-    )
-    parsers["uninstall"].add_argument(
-        "--purge", action="store_true", help="also remove configuration, state, trail and users"
-    )
-
-
-def _add_policy_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
-    """Add what the verbs take that look at a policy."""
-    parsers["check"].add_argument("--strict", action="store_true", help="let warnings count")
-    for name in ("check", "policy explain", "policy list"):
-        parsers[name].add_argument(
-            "--policy", metavar="FILE", type=Path, help="this policy instead of the settings' one"
-        )
-    for name, help_ in (
-        ("policy explain", "where the request comes from; default: 127.0.0.1"),
-        ("policy list", "only what may be run from there"),
-    ):
-        parsers[name].add_argument("--as", metavar="NAME", dest="principal", required=True, help="who asks")
-        parsers[name].add_argument("--from", metavar="ADDR", dest="address", type=_address, help=help_)
-    explain = parsers["policy explain"]
-    explain.add_argument(
-        "--reason", metavar="TEXT", default="", help="why it is run, as for 'rexec --reason'"
-    )
-    explain.add_argument("--stdin", action="store_true", help="send input that the command has to take")
-    explain.add_argument("line", metavar="LINE", nargs="+", help="what would be asked for, behind '--'")
-    parsers["policy diff"].add_argument("old", metavar="OLD", type=Path, help="a policy file")
-    parsers["policy diff"].add_argument("new", metavar="NEW", type=Path, help="another one")
-
-
-def _address(text: str) -> str:
-    """Return an address a caller can come from; a wrong one is a usage error."""
-    from ipaddress import ip_address  # noqa: PLC0415 - the gateway needs none of it
-
-    try:
-        ip_address(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no IPv4 or IPv6 address") from None
-    return text
-
-
-def _listen(text: str) -> str:
-    """Return an address that can be listened on; a wrong one is a usage error."""
-    try:
-        address(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
 
 
 def main(argv: Sequence[str] | None = None) -> int:

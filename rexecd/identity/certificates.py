@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -33,6 +33,37 @@ class Pair:
 
     certificate_pem: bytes
     key_pem: bytes = field(repr=False)
+
+
+class ClientCertificate(NamedTuple):
+    """What counts of a caller's certificate."""
+
+    #: SHA-256 of its DER form, in hex.
+    fingerprint: str
+    #: The one common name of its subject; None if it has none, or more than one.
+    principal: str | None
+    #: The whole subject, for people (RFC 4514).
+    subject: str
+    expires: datetime
+
+
+def read_client(der: bytes) -> ClientCertificate:
+    """Return what a caller's certificate says; raise ConfigError for what is none.
+
+    Whether its authority is known, and whether the caller has its key, TLS has to find out before.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        only = names[0].value if len(names) == 1 else None
+        return ClientCertificate(
+            hashlib.sha256(der).hexdigest(),
+            only if isinstance(only, str) else None,
+            certificate.subject.rfc4514_string(),
+            _end(certificate),
+        )
+    except ValueError:
+        raise ConfigError("not a certificate") from None
 
 
 def make_authority(name: str, *, now: datetime, days: int) -> Pair:
@@ -84,7 +115,10 @@ def pin(certificate_pem: bytes) -> str:
 
 def expires(certificate_pem: bytes) -> datetime:
     """Return when a certificate ends, in UTC; raise ConfigError for what is none."""
-    certificate = _certificate(certificate_pem)
+    return _end(_certificate(certificate_pem))
+
+
+def _end(certificate: x509.Certificate) -> datetime:
     if hasattr(certificate, "not_valid_after_utc"):
         return certificate.not_valid_after_utc
     return certificate.not_valid_after.replace(tzinfo=UTC)  # before cryptography 42

@@ -5,12 +5,12 @@ holds the state directory's lock in its place: there is one writer of the trail,
 """
 
 import json
-import secrets
 import select
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from rexecd.errors import ConfigError, RemoteProtocolError, TrailError, Unavailable
-from rexecd.identity.tokens import TokenRecord, mint
+from rexecd.monitor import tokens
 from rexecd.monitor.service import Service
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel
@@ -19,25 +19,29 @@ from rexecd.seam.channel import Channel
 _SILENCE: Final = 5.0
 
 
-def create_token(service: Service, principal: str) -> dict[str, object]:
-    """Make a token; return it with its id. This is the only time the token itself is seen.
-
-    Raise ConfigError if the policy has no such principal, TrailError with nothing changed.
-    """
-    if principal not in service.policy.principals:
-        known = ", ".join(sorted(service.policy.principals))
-        raise ConfigError(f"the policy has no principal {principal!r}: it has {known}")
-    minted = mint(secrets.token_bytes)
-    service.add_token(
-        TokenRecord(minted.token_id, minted.digest, principal, created=service.clock.now(), revoked=None)
-    )
-    return {"token": minted.text, "id": minted.token_id, "principal": principal}
+_DEEDS: Final[Mapping[type, Callable[[Service, Any], dict[str, object]]]] = {
+    seam.CreateToken: tokens.create,
+    seam.ImportToken: tokens.take,
+    seam.RotateToken: tokens.rotate,
+    seam.RevokeTokens: tokens.revoke,
+    seam.PurgeTokens: tokens.purge,
+    seam.RevokeCertificate: tokens.revoke_certificate,
+    seam.Reload: lambda service, _: _reload(service),
+    seam.Status: lambda service, _: service.status(),
+}
 
 
-def revoke_token(service: Service, token_id: str) -> dict[str, object]:
-    """End a token at once, also for connections that are open; raise ConfigError if it is unknown."""
-    record = service.revoke_token(token_id)
-    return {"id": record.token_id, "principal": record.principal}
+def do(service: Service, question: seam.Message) -> dict[str, object]:
+    """Do what an operator asks for and return the answer; raise ConfigError, TrailError or Unavailable."""
+    deed = _DEEDS.get(type(question))
+    if deed is None:
+        raise ConfigError(f"{type(question).__name__} is not a question")
+    return deed(service, question)
+
+
+def _reload(service: Service) -> dict[str, object]:
+    policy = service.reload()
+    return {"policy_digest": policy.digest, "rules": len(policy.rules)}
 
 
 class AdminSession:
@@ -62,21 +66,7 @@ class AdminSession:
 
     def _answer(self, message: seam.Message) -> seam.Answer:
         try:
-            return seam.Answer(good=True, body=json.dumps(self._do(message)))
+            return seam.Answer(good=True, body=json.dumps(do(self._service, message)))
         except (ConfigError, TrailError, Unavailable) as error:
             whole = str(error).encode(errors="backslashreplace")
             return seam.Answer(good=False, body=whole[: seam.MAX_ANSWER].decode(errors="ignore"))
-
-    def _do(self, message: seam.Message) -> dict[str, object]:
-        match message:
-            case seam.CreateToken(principal):
-                return create_token(self._service, principal)
-            case seam.RevokeToken(token_id):
-                return revoke_token(self._service, token_id)
-            case seam.Reload():
-                policy = self._service.reload()
-                return {"policy_digest": policy.digest, "rules": len(policy.rules)}
-            case seam.Status():
-                return self._service.status()
-            case _:
-                raise ConfigError(f"{type(message).__name__} is not a question")

@@ -159,6 +159,32 @@ class Admission:
                 limit.use.running -= 1
 
 
+class Connections:
+    """How many connections each principal has; any thread may use it."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._open: dict[str, int] = {}
+
+    def enter(self, principal: str) -> Admitted:
+        """Count one more; raise Refused with BUSY for one too many."""
+        with self._lock:
+            number = self._open.get(principal, 0)
+            if number >= self._most:
+                text = f"{number} connections of yours are open; try later"
+                reason = f"principal {principal!r} has {number} connections open"
+                raise Refused(Code.BUSY, text, reason=reason)
+            self._open[principal] = number + 1
+        return Admitted(functools.partial(self._leave, principal))
+
+    def _leave(self, principal: str) -> None:
+        with self._lock:
+            self._open[principal] -= 1
+            if not self._open[principal]:
+                del self._open[principal]
+
+
 def _check_rates(limits: tuple[_Limit, ...], now: float) -> None:
     """Raise Refused for the rate that refuses longest: when it admits, so do the others."""
     limit = max(limits, key=lambda limit: limit.due)

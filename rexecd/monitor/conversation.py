@@ -4,13 +4,14 @@ Rule: a question that is not open (seam/messages.py, PERMITS) ends the channel.
 """
 
 import select
+from collections.abc import Callable
 from typing import Final
 
 from rexecd.errors import Code, Refused, Unavailable
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel
 from rexecd.seam.messages import Permits, Stage
-from rexecd.serving import RESTARTING, STOPPING, Stop
+from rexecd.serving import RESTARTING, STOPPING, Flag, Stop
 from rexecd.wire import messages as wire
 
 #: How long the counts of a command that is over are waited for when the service stops.
@@ -40,6 +41,9 @@ class Conversation:
         self.stop = stop
         #: Whether the first request has been answered: from then on the session may be ended between two.
         self.has_answered = False
+        #: Set when what the session was opened with is good no more, and who says why.
+        self.endings: tuple[Flag, ...] = ()
+        self.explain_ending: Callable[[], str] = str
         self._permits = Permits()
 
     def enter(self, stage: Stage) -> None:
@@ -49,20 +53,34 @@ class Conversation:
     def next(self) -> seam.Message:
         """Wait for the next permitted question, and return it.
 
-        Raise SessionOver at end-of-file, when the service stops, and when it drains and nothing is
-        under way; RemoteProtocolError for a question that is not open.
+        Raise SessionOver at end-of-file, when the service stops, when it drains and nothing is
+        under way, and when the token or certificate is good no more; RemoteProtocolError for a question
+        that is not open.
         """
         poller = select.poll()
         poller.register(self.channel, select.POLLIN)
-        poller.register(self.stop, select.POLLIN)
+        for flag in (self.stop, *self.endings):
+            poller.register(flag, select.POLLIN)
         if self._is_idle():
             poller.register(self.stop.draining, select.POLLIN)
         ready = {number for number, _ in poller.poll()}
         if self.stop.fileno() in ready and not self._counts_come():
             raise self._leave(STOPPING)
+        if self.has_ended(ready):
+            raise self.end()
         if ready == {self.stop.draining.fileno()}:
             raise self._leave(RESTARTING)
         return self.hear()
+
+    def has_ended(self, ready: set[int]) -> bool:
+        """Return whether one of the endings is among what poll found."""
+        return any(flag.fileno() in ready for flag in self.endings)
+
+    def end(self) -> SessionOver:
+        """Tell the caller why its session ends now, and return that as the reason."""
+        why = self.explain_ending()
+        self.close(Code.REVOKED, why)
+        return SessionOver(why)
 
     def hear(self) -> seam.Message:
         """Return the permitted question that is there; raise as `next` does."""

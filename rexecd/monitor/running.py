@@ -130,31 +130,49 @@ class Running:
 
         Return why the session is over, or None if it goes on.
         """
-        channel, stop = self._conversation.channel, self._conversation.stop
         poller = select.poll()
-        for each in (execution, channel, stop):
-            poller.register(each, select.POLLIN)
+        conversation = self._conversation
+        for flag in (conversation.stop, *conversation.endings):
+            poller.register(flag, select.POLLIN)
+        for other in (conversation.channel, execution):
+            poller.register(other, select.POLLIN)
         if over is not None:
             self._lose(execution, over, poller)
         while True:
             ready = {number for number, _ in poller.poll(execution.wait_time() * 1000)}
-            has_ended = execution.fileno() in ready
-            # First what the gateway says: a command that dies of its caller's going did not just exit. But
-            # one that has ended when the service stops did.
-            if stop.fileno() in ready and not has_ended:
-                over = ServiceStopped()
-                poller.unregister(stop)
-                execution.end(grace=self._grace)
-            elif channel.fileno() in ready and (lost := self._hear(execution)) is not None:
-                over = over or lost
-                self._lose(execution, over, poller, has_ended=has_ended)
-            if has_ended:
+            over = self._attend(execution, over, poller, ready)
+            if execution.fileno() in ready:
                 return over
             if written := ready.intersection(self._outputs):
                 for descriptor in written:
                     self._discard(descriptor, poller)
-                self._conversation.stop.wait(_PAUSE)  # nobody waits for this: let others have the processor
+                conversation.stop.wait(_PAUSE)  # nobody waits for this: let others have the processor
             execution.tick(grace=self._grace)
+
+    def _attend(
+        self, execution: Execution, over: Exception | None, poller: select.poll, ready: set[int]
+    ) -> Exception | None:
+        """Take what may end the session before the command; return why it is over, if it is.
+
+        First what the gateway says: a command that dies of its caller's going did not just exit. But
+        one that has ended when the service stops did.
+        """
+        conversation = self._conversation
+        has_ended = execution.fileno() in ready
+        if conversation.stop.fileno() in ready and not has_ended:
+            poller.unregister(conversation.stop)
+            execution.end(grace=self._grace)
+            return ServiceStopped()
+        if conversation.has_ended(ready):
+            for flag in conversation.endings:
+                poller.unregister(flag)
+            if over is None:
+                over = conversation.end()
+                self._lose(execution, over, poller, has_ended=has_ended)
+        elif conversation.channel.fileno() in ready and (lost := self._hear(execution)) is not None:
+            over = over or lost
+            self._lose(execution, over, poller, has_ended=has_ended)
+        return over
 
     def _hear(self, execution: Execution) -> Exception | None:
         """Take what the gateway says of a running command; return why the session is over, if it is."""

@@ -15,14 +15,16 @@ from rexecd.errors import ConfigError, Fault
 from rexecd.execution.identity import defaults, describe
 from rexecd.execution.probe import probe, written
 from rexecd.execution.workers import Workers
+from rexecd.identity.certificates import read_client
 from rexecd.identity.store import Store
-from rexecd.identity.tokens import TokenRecord, authenticate
+from rexecd.identity.tokens import SOON, WrongSecret, refused
 from rexecd.log import Log
-from rexecd.monitor.admission import Admission
+from rexecd.monitor.admission import Admission, Connections
+from rexecd.monitor.credentials import Credential, Credentials
 from rexecd.policy.decide import enter
 from rexecd.policy.load import check_whole
 from rexecd.policy.model import Policy
-from rexecd.policyfiles import check_identities, load_policy
+from rexecd.policyfiles import check_identities, check_requirements, load_policy
 from rexecd.serving import Stop
 from rexecd.settings import Settings
 
@@ -35,6 +37,7 @@ def load_feasible(settings: Settings) -> Policy:
     """
     policy = load_policy(settings.policy, defaults(settings))
     check_identities(policy)
+    check_requirements(policy, settings)
     return policy
 
 
@@ -78,9 +81,9 @@ class Service:
         self._policy = policy
         self._policy_loaded = self.clock.now()
         self._policy_error: str | None = None
-        self._store = store
-        self._tokens = store.records()
-        self._changing = threading.Lock()
+        self.credentials = Credentials(store, self.clock, most_failures=settings.max_failures_each)
+        #: Held while something is recorded and then changed.
+        self.changing = threading.Lock()
         self._reloading = threading.Lock()
         self._workers = workers
         #: Who commands run as where their rule does not say.
@@ -89,6 +92,7 @@ class Service:
         #: What of best-effort sandboxes this host does not give.
         self.missing: list[str] = []
         self.admission = Admission(most=settings.max_commands, most_each=settings.max_commands_each)
+        self.connections = Connections(settings.max_connections_each)
 
     @property
     def policy(self) -> Policy:
@@ -112,16 +116,34 @@ class Service:
         """Return a recorder for what belongs to no connection."""
         return self.trail.recorder(policy_digest=self._policy.digest)
 
-    def authenticate(self, presented: bytes, address: str) -> TokenRecord:
-        """Return whose token this is; raise Refused, alike for every kind of wrong."""
-        record = authenticate(presented, self._tokens)
-        enter(self._policy, record.principal, address)
-        return record
+    def authenticate(self, presented: bytes, address: str, certificate: bytes) -> Credential:
+        """Return what a session may be opened with; raise Refused, alike for every kind of wrong.
 
-    def is_valid(self, token_id: str) -> bool:
-        """Return whether a token that was accepted before is still good."""
-        record = self._tokens.get(token_id)
-        return record is not None and record.revoked is None
+        The certificate (DER, may be empty) is the gateway's word: that TLS found it good, and its key there.
+        """
+        try:
+            shown = read_client(certificate) if certificate else None
+            token = self.credentials.authenticate(presented, address)
+        except ConfigError as error:
+            raise refused(f"client certificate: {error}") from None
+        except WrongSecret as wrong:
+            self._count_guess(wrong.token_id, address)
+            raise
+        if shown is not None:
+            self.credentials.check_certificate(shown)
+        certified = None if shown is None else shown.principal or ""
+        enter(self._policy, token.principal, address, certified)
+        self.credentials.note_use(token.token_id, address)
+        return Credential(token, shown)
+
+    def _count_guess(self, token_id: str, address: str) -> None:
+        """Count a wrong secret; the one that is too many is recorded, what comes behind it is not."""
+        if self.credentials.guesses.count(token_id):
+            most = self.settings.max_failures_each
+            reason = f"{most} wrong secrets within a minute: only the token's usual address is listened to"
+            self.recorder.record(
+                Action.LIMIT_REACHED, token_id=token_id, address=address, count=most, reason=reason
+            )
 
     def reload(self) -> Policy:
         """Read the policy again and put it in force; raise ConfigError and keep the old one.
@@ -133,7 +155,7 @@ class Service:
             try:
                 policy = self._load_again()
             except ConfigError as error:
-                with self._changing:
+                with self.changing:
                     more = len(error.faults) - 1
                     self._policy_error = f"{error.faults[0]}{f' (and {more} more)' if more else ''}"
                     self.recorder.record(
@@ -142,7 +164,7 @@ class Service:
                 for fault in error.faults:
                     self.log.error(f"{fault} (the old policy stays in force)")
                 raise
-            with self._changing:
+            with self.changing:
                 self.trail.recorder(policy_digest=policy.digest).record(Action.POLICY_LOADED)
                 self._policy = policy
                 self._policy_loaded = self.clock.now()
@@ -169,25 +191,6 @@ class Service:
         for line in self.missing:
             self.log.warning(line)
 
-    def add_token(self, record: TokenRecord) -> None:
-        """Record and store a new token; raise TrailError or Unavailable with nothing changed."""
-        with self._changing:
-            self.recorder.record(Action.TOKEN_CREATED, principal=record.principal, token_id=record.token_id)
-            self._store.add(record)
-            self._tokens = self._store.records()
-
-    def revoke_token(self, token_id: str) -> TokenRecord:
-        """Record and revoke a token; raise Refused-like ConfigError if there is none to revoke."""
-        with self._changing:
-            record = self._tokens.get(token_id)
-            if record is None:
-                raise ConfigError(f"no token has the id {token_id!r}: see 'rexecd token list'")
-            if record.revoked is None:
-                self.recorder.record(Action.TOKEN_REVOKED, principal=record.principal, token_id=token_id)
-                self._store.revoke(token_id, self.clock.now())
-                self._tokens = self._store.records()
-            return record
-
     def status(self) -> dict[str, object]:
         """Return the facts of `rexecd status`."""
         policy = self._policy  # one of them, whatever is loaded meanwhile
@@ -200,7 +203,7 @@ class Service:
             "policy_error": self._policy_error,
             "principals": len(policy.principals),
             "rules": len(policy.rules),
-            "tokens": sum(record.revoked is None for record in self._tokens.values()),
+            **self._about_tokens(),
             "sessions": self.sessions.now,
             "running": self.admission.running,
             **self._about_execution(),
@@ -211,6 +214,13 @@ class Service:
                 "lost": self.trail.lost,
             },
         }
+
+    def _about_tokens(self) -> dict[str, object]:
+        """Return how many tokens are good, and how many of these not for long."""
+        now = self.clock.now()
+        good = [record for record in self.credentials.tokens.values() if record.flaw(now) is None]
+        soon = sum(record.terms.expires is not None and record.terms.expires <= now + SOON for record in good)
+        return {"tokens": len(good), "tokens_expiring": soon}
 
     def _about_execution(self) -> dict[str, object]:
         """Return what commands are started with, and kept within."""
@@ -226,5 +236,5 @@ class Service:
 
     def close(self) -> None:
         """Release store and trail; the last step of the trail's key is persisted."""
-        self._store.close()
+        self.credentials.close()
         self.trail.close()

@@ -6,6 +6,7 @@ Rule 3: identity is what this thread found out itself, once; the gateway never s
 """
 
 import contextlib
+import math
 import secrets
 import threading
 from typing import Final
@@ -15,7 +16,7 @@ from rexecd.audit.trail import Recorder
 from rexecd.errors import Code, Refused, RemoteProtocolError, TrailError, Unavailable
 from rexecd.execution.spawn import spawn
 from rexecd.files import Resolver
-from rexecd.identity.tokens import TokenRecord
+from rexecd.identity.tokens import parse
 from rexecd.monitor.conversation import Conversation, SessionOver, parting
 from rexecd.monitor.running import UNRECORDED, Running
 from rexecd.monitor.service import Service
@@ -28,6 +29,8 @@ from rexecd.seam.channel import Channel
 from rexecd.seam.messages import Stage
 from rexecd.wire import messages as wire
 
+#: The longest time that Accepted can say.
+_MOST_SECONDS: Final = 2**32 - 1
 _TROUBLES: Final = {
     seam.Trouble.TLS_FAILED: Action.TLS_FAILED,
     seam.Trouble.UNAUTHENTICATED: Action.AUTH_REFUSED,
@@ -86,21 +89,9 @@ class MonitorSession:
         self._service.sessions.begin()
         try:
             self._recorder.record(Action.CONNECTION_OPENED, tls=facts.tls)
-            self._authenticate(facts)
-            while True:
-                match self._conversation.next():
-                    case wire.Run() as request:
-                        self._answer(request)
-                        self._conversation.has_answered = True
-                    case wire.List():
-                        self._list()
-                        self._conversation.has_answered = True
-                    case seam.Drained() as drained:
-                        self._drained(drained)
-                    case seam.Renounce() as renounced:
-                        raise SessionOver(parting(renounced))
-                    case _:
-                        pass  # a Signal that was under way when the command ended
+            with contextlib.ExitStack() as kept:
+                self._authenticate(facts, kept)
+                self._serve()
         except SessionOver as over:
             reason = over.reason
         except Unavailable:
@@ -116,18 +107,64 @@ class MonitorSession:
             recorder = self._recorder.bind(policy_digest=self._service.policy.digest)
             recorder.record(Action.CONNECTION_CLOSED, reason=reason)
 
-    def _authenticate(self, facts: seam.Authenticate) -> None:
+    def _serve(self) -> None:
+        """Answer one question after the other; raise what ends the session."""
+        while True:
+            match self._conversation.next():
+                case wire.Run() as request:
+                    self._answer(request)
+                    self._conversation.has_answered = True
+                case wire.List():
+                    self._list()
+                    self._conversation.has_answered = True
+                case seam.Drained() as drained:
+                    self._drained(drained)
+                case seam.Renounce() as renounced:
+                    raise SessionOver(parting(renounced))
+                case _:
+                    pass  # a Signal that was under way when the command ended
+
+    def _authenticate(self, facts: seam.Authenticate, kept: contextlib.ExitStack) -> None:
+        """Find out who it is, and take its place among its principal's connections for as long as `kept`."""
         try:
-            self._token: TokenRecord = self._service.authenticate(facts.token, facts.address)
+            self._credential = self._service.authenticate(facts.token, facts.address, facts.certificate)
         except Refused as refused:
-            self._recorder.record(Action.AUTH_REFUSED, code=refused.code.word, reason=refused.reason)
+            token_id = parse(facts.token)
+            recorder = self._recorder if token_id is None else self._recorder.bind(token_id=token_id)
+            recorder.record(Action.AUTH_REFUSED, code=refused.code.word, reason=refused.reason)
             self._conversation.close(refused.code, refused.text)
             raise SessionOver("authentication failed") from None
         self._address = facts.address
-        self._recorder = self._recorder.bind(principal=self._token.principal, token_id=self._token.token_id)
-        self._recorder.record(Action.AUTH_ACCEPTED)
+        token, certificate = self._credential
+        self._recorder = self._recorder.bind(principal=token.principal, token_id=token.token_id)
+        try:
+            kept.enter_context(self._service.connections.enter(token.principal))
+        except Refused as refused:
+            self._recorder.record(Action.LIMIT_REACHED, code=refused.code.word, reason=refused.reason)
+            self._conversation.close(refused.code, refused.text)
+            raise SessionOver("too many connections") from None
+        shown = {} if certificate is None else {"certificate": certificate.fingerprint}
+        self._recorder.record(Action.AUTH_ACCEPTED, **shown)
+        keys = (token.token_id, *shown.values())
+        self._conversation.endings = kept.enter_context(self._service.credentials.lives.joined(*keys))
+        self._conversation.explain_ending = self._flaw
+        if self._service.credentials.flaw(self._credential) is not None:  # since it was looked at
+            raise self._conversation.end()
         self._conversation.enter(Stage.AUTHENTICATED)
-        self._channel.send(wire.Accepted(self._id, self._token.principal, self._service.settings.banner))
+        self._channel.send(
+            wire.Accepted(self._id, token.principal, self._service.settings.banner, self._expires_in())
+        )
+
+    def _expires_in(self) -> int:
+        """Return for how many seconds the token is good, 0 for ever."""
+        expires = self._credential.token.terms.expires
+        if expires is None:
+            return 0
+        left = (expires - self._service.clock.now()).total_seconds()
+        return min(max(1, math.ceil(left)), _MOST_SECONDS)
+
+    def _flaw(self) -> str:
+        return self._service.credentials.flaw(self._credential) or "the token was revoked"
 
     def _answer(self, asked: wire.Run) -> None:
         """Run one command or refuse it; without a trail it is refused, and the session goes on."""
@@ -145,9 +182,9 @@ class MonitorSession:
         line = recordable(policy, asked.line, allowed=False)
         if asked.justification:
             recorder = recorder.bind(justification=asked.justification)
-        self._end_if_revoked(recorder, line=line)
+        self._end_if_dead(recorder, line=line)
         request = Request(
-            principal=self._token.principal,
+            principal=self._credential.token.principal,
             connection_id=self._id,
             request_id=request_id,
             address=self._address,
@@ -155,6 +192,7 @@ class MonitorSession:
             offer=asked.offer,
             justification=asked.justification,
             timeout=asked.timeout / 1000 or None,
+            only=self._credential.token.terms.only,
         )
         try:
             invocation = decide(policy, request, resolve=Resolver())
@@ -179,7 +217,7 @@ class MonitorSession:
 
     def _admitted(self, policy: Policy, invocation: Invocation) -> contextlib.AbstractContextManager[object]:
         """Count the command as long as it runs; raise Refused if it is one too many."""
-        name = self._token.principal
+        name = self._credential.token.principal
         return self._service.admission.enter(
             name, policy.principals[name].quota, invocation.rule, invocation.quota
         )
@@ -204,18 +242,20 @@ class MonitorSession:
         self._conversation.enter(Stage.AUTHENTICATED)
 
     def _list(self) -> None:
-        self._end_if_revoked(self._recorder)
-        for entry in entries(self._service.policy, self._token.principal, self._address):
+        self._end_if_dead(self._recorder)
+        token = self._credential.token
+        for entry in entries(self._service.policy, token.principal, self._address, token.terms.only):
             self._channel.send(entry)
         self._channel.send(wire.Listed())
 
-    def _end_if_revoked(self, recorder: Recorder, **asked: str) -> None:
-        """Ask again whether the token is good: it may have been revoked since the last request."""
-        if self._service.is_valid(self._token.token_id):
+    def _end_if_dead(self, recorder: Recorder, **asked: str) -> None:
+        """Ask again whether the credential is good: it may have been revoked, or expired, since."""
+        flaw = self._service.credentials.flaw(self._credential)
+        if flaw is None:
+            self._service.credentials.note_use(self._credential.token.token_id, self._address)
             return
-        recorder.record(Action.COMMAND_REFUSED, **asked, code=Code.REVOKED.word, reason="token revoked")
-        self._conversation.close(Code.REVOKED, "the token was revoked")
-        raise SessionOver("token revoked")
+        recorder.record(Action.COMMAND_REFUSED, **asked, code=Code.REVOKED.word, reason=flaw)
+        raise self._conversation.end()
 
 
 def _identity(invocation: Invocation) -> dict[str, object]:

@@ -78,6 +78,8 @@ class Request(NamedTuple):
     justification: str = ""
     #: Seconds the caller wants it to run at most; None: as long as it may.
     timeout: float | None = None
+    #: What its token is good for; empty for all its principal may run.
+    only: tuple[str, ...] = ()
 
 
 def decide(policy: Policy, request: Request, *, resolve: Resolve, trace: Trace = UNHEARD) -> Invocation:
@@ -145,21 +147,34 @@ def admits(principal: Principal, rule: Rule, address: str) -> bool:
     return is_from(address, principal.sources) and is_from(address, rule.sources)
 
 
+def is_among(name: str, patterns: tuple[str, ...]) -> bool:
+    """Return whether one of the patterns stands for a command, as in a role: all do where there are none."""
+    return not patterns or any(
+        pattern in ("*", name) or (pattern.endswith(".*") and name.startswith(pattern[:-1]))
+        for pattern in patterns
+    )
+
+
 def is_from(address: str, sources: tuple[Network, ...]) -> bool:
     """Return whether `sources` admit an address: all do where there are none."""
     return not sources or is_within(address, sources)
 
 
-def enter(policy: Policy, name: str, address: str) -> None:
+def enter(policy: Policy, name: str, address: str, certified: str | None) -> None:
     """Raise Refused unless somebody with a good token may have a session from there.
 
-    The caller hears the same for every kind of wrong.
+    `certified` is whom the client certificate names, None where there is none: one that is shown has to name
+    the principal, whether it is required or not. The caller hears the same for every kind of wrong.
     """
     principal = policy.principals.get(name)
     if principal is None:
         raise _no_entry(f"the policy has no principal {name!r}")
     if not is_from(address, principal.sources):
         raise _no_entry(f"{name!r} may not come from this address, {_only(principal.sources)}")
+    if certified is None and principal.requires_certificate:
+        raise _no_entry(f"{name!r} has to show a client certificate")
+    if certified is not None and certified != name:
+        raise _no_entry(f"the client certificate does not name {name!r}")
 
 
 def _no_entry(reason: str) -> Refused:
@@ -181,6 +196,8 @@ def _permitted(policy: Policy, request: Request, name: str, trace: Trace) -> Rul
     rule = principal.rules.get(name)
     if rule is None:
         raise _not_permitted(f"no role permits {name!r}" if name in policy.rules else "no such command")
+    if not is_among(name, request.only):
+        raise _not_permitted(f"the token is good for {', '.join(request.only)} only")
     trace.passed(lambda: f"{name} ({rule.place}), allowed by {granted_by(policy, principal, name)}")
     trace.begin("command's address")
     if not is_from(request.address, rule.sources):

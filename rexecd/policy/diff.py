@@ -53,6 +53,8 @@ class Difference(NamedTuple):
     altered: tuple[Altered, ...]
     #: Where it has to come from, if that changed.
     sources: Change | None
+    #: What it has to show besides its token, if that changed.
+    requirement: Change | None
     #: How much it may run, if that changed.
     limits: tuple[Change, ...]
 
@@ -82,10 +84,19 @@ def _compare(
         lost=tuple(before[rule] for rule in sorted(before.keys() - after.keys())),
         altered=tuple(altered[rule] for rule in sorted(before.keys() & after.keys() & altered.keys())),
         sources=None if old is None or new is None else _moved(old.sources, new.sources),
+        requirement=None if old is None or new is None else _requirement(old, new),
         limits=() if old is None or new is None else tuple(_limits((old.quota,), (new.quota,))),
     )
-    what = (difference.gained, difference.lost, difference.altered, difference.sources, difference.limits)
-    return difference if old is None or new is None or any(what) else None
+    what = (difference.gained, difference.lost, difference.altered, difference.sources)
+    is_other = any((*what, difference.requirement, difference.limits))
+    return difference if old is None or new is None or is_other else None
+
+
+def _requirement(old: Principal, new: Principal) -> Change | None:
+    if old.requires_certificate == new.requires_certificate:
+        return None
+    words = {True: "certificate", False: "none"}
+    return Change("require", words[old.requires_certificate], words[new.requires_certificate])
 
 
 def _changes(old: Rule, new: Rule) -> Iterator[Change]:

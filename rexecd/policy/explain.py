@@ -41,11 +41,14 @@ class _Listener:
 
 
 def explain(policy: Policy, request: Request, *, resolve: Resolve) -> Explanation:
-    """Return what `enter` and `decide` make of a request, and how; nothing is raised for a refusal."""
+    """Return what `enter` and `decide` make of a request, and how; nothing is raised for a refusal.
+
+    A client certificate that is required is taken for shown.
+    """
     listener = _Listener()
     try:
         listener.begin("session")
-        enter(policy, request.principal, request.address)
+        enter(policy, request.principal, request.address, request.principal)
         outcome: Invocation | Refused = decide(policy, request, resolve=resolve, trace=listener)
     except Refused as refused:
         listener.checks.append(Check(listener.current, passed=False, found=refused.reason))

@@ -8,7 +8,7 @@ import shlex
 from typing import Final
 
 from rexecd.limits import MAX_SCHEMA, MAX_TEXT
-from rexecd.policy.decide import admits
+from rexecd.policy.decide import admits, is_among
 from rexecd.policy.kinds import Integer, Number
 from rexecd.policy.model import Justification, Policy, Rule, Stdin
 from rexecd.policy.parameters import Parameter
@@ -21,15 +21,15 @@ _LINE: Final = 512
 _STDIN: Final = {Stdin.ACCEPT: "read if there is any", Stdin.REQUIRE: "required"}
 
 
-def entries(policy: Policy, principal: str, address: str) -> tuple[Entry, ...]:
+def entries(policy: Policy, principal: str, address: str, only: tuple[str, ...] = ()) -> tuple[Entry, ...]:
     """Return an entry for every rule the principal may use from there, by name; none for a stranger.
 
-    What is hidden is left out; it can be run all the same.
+    `only` is what the token is good for. What is hidden is left out; it can be run all the same.
     """
     known = policy.principals.get(principal)
     if known is None:
         return ()
-    rules = (known.rules[name] for name in sorted(known.rules))
+    rules = (known.rules[name] for name in sorted(known.rules) if is_among(name, only))
     return tuple(_entry(rule) for rule in rules if not rule.hidden and admits(known, rule, address))
 
 

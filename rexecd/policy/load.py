@@ -176,6 +176,7 @@ def _build(merged: Merged, host: Host, faults: Faults) -> Policy:
             place=places["principals"][name],
             roles=tuple(role.name for role in held),
             sources=networks(entries.get("from")),
+            requires_certificate=entries.get("require") == "certificate",
             quota=build_quota(entries, faults),
             rules=MappingProxyType(_permitted(held, rules)),
         )

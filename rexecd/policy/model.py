@@ -152,6 +152,8 @@ class Principal:
     roles: tuple[str, ...]
     #: Where it has to come from; empty for anywhere.
     sources: tuple[Network, ...]
+    #: Whether a token alone is not enough.
+    requires_certificate: bool
     #: Over everything it runs; where it sets no `concurrency` the settings do.
     quota: Quota
     rules: Mapping[str, Rule]

@@ -250,10 +250,14 @@ PRINCIPAL: Final = Table(
     {
         "roles": Key(Listed(Text("a role's name")), "The roles it holds.", required=True),
         "from": Key(Listed(NETWORK), "Networks it has to come from; otherwise any."),
+        "require": Key(
+            Choice(("certificate",)),
+            "What it has to show besides its token. With `certificate` a client certificate of `client_ca` "
+            "(rexecd.yaml(5)) whose only common name is the principal's name.",
+        ),
         "limits": Key(QUOTA, "How much it may run."),
     },
     "Somebody with a token.",
-    later=frozenset({"require"}),
 )
 
 _VERSION: Final = Key(Integer(1, 1), "The version of this language.", required=True)

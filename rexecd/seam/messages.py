@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from rexecd import limits
-from rexecd.codec import FLAG, U8, U16, U32, U64, Blob, Catalogue, Choice, Row, Text
+from rexecd.codec import FLAG, U8, U16, U32, U64, Blob, Catalogue, Choice, Row, Text, Texts
 from rexecd.errors import RemoteProtocolError
 from rexecd.wire import messages as wire
 from rexecd.wire.messages import FROM_CLIENT, FROM_SERVER
@@ -181,15 +181,60 @@ class Permits:
 
 
 class CreateToken(NamedTuple):
-    """Operator: make a token for a principal."""
+    """Operator: make a token for a principal.
 
+    `lifetime` is in seconds, 0 for ever; without `networks` and `only` it is good from anywhere and for all.
+    """
+
+    principal: str
+    lifetime: int = 0
+    networks: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    note: str = ""
+
+
+class ImportToken(NamedTuple):
+    """Operator: accept a token that was made elsewhere, of which only the digest is here; as CreateToken."""
+
+    principal: str
+    lifetime: int
+    networks: tuple[str, ...]
+    only: tuple[str, ...]
+    note: str
+    digest: str
+
+
+class RotateToken(NamedTuple):
+    """Operator: make a token in place of another, which stays good for `overlap` seconds.
+
+    `lifetime` is as in CreateToken; where it is not `changes_lifetime`, as long as the old one's was.
+    """
+
+    token_id: str
+    overlap: int
+    changes_lifetime: bool
+    lifetime: int
+
+
+class RevokeTokens(NamedTuple):
+    """Operator: end a token by its public id, or all of a principal; the other is empty."""
+
+    token_id: str
     principal: str
 
 
-class RevokeToken(NamedTuple):
-    """Operator: end a token, by its public id."""
+class PurgeTokens(NamedTuple):
+    """Operator: forget tokens that have been dead for so many seconds."""
 
-    token_id: str
+    age: int
+
+
+class RevokeCertificate(NamedTuple):
+    """Operator: refuse a client certificate. `expires` is in seconds since 1970."""
+
+    fingerprint: str
+    subject: str
+    expires: int
 
 
 class Reload(NamedTuple):
@@ -210,11 +255,17 @@ class Answer(NamedTuple):
 #: Longest answer; the longest packet holds it.
 MAX_ANSWER: Final = limits.MAX_PACKET - 1024
 
+_NAME: Final = Text(limits.MAX_NAME)
+_TERMS: Final = (U32, Texts(64, 64), Texts(64, 512), Text(1024))
 #: The operator's own door: every question is open at any time, one answer each.
 ADMIN: Final = Catalogue(
-    Row(1, CreateToken, (Text(limits.MAX_NAME),)),
-    Row(2, RevokeToken, (Text(limits.MAX_NAME),)),
+    Row(1, CreateToken, (_NAME, *_TERMS)),
+    Row(2, RevokeTokens, (_NAME, _NAME)),
     Row(3, Reload),
     Row(4, Status),
+    Row(5, ImportToken, (_NAME, *_TERMS, Text(limits.MAX_TEXT))),
+    Row(6, RotateToken, (_NAME, U32, FLAG, U32)),
+    Row(7, PurgeTokens, (U32,)),
+    Row(8, RevokeCertificate, (_NAME, _TEXT, U64)),
     Row(128, Answer, (FLAG, Text(MAX_ANSWER))),
 )

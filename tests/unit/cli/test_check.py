@@ -243,7 +243,9 @@ def test_lint_is_told_what_the_machine_says(tmp_path: Path, monkeypatch: pytest.
     open_text = open_text.replace("/bin/true", "/nowhere/at-all\n    working_directory: /nowhere")
     made = laid_out(tmp_path, open_text)
     with Store(tmp_path / "state/tokens.sqlite") as store:
-        store.add(TokenRecord("Unit0002", bytes(31) + b"2", "old", datetime.now(UTC), datetime.now(UTC)))
+        store.add(
+            TokenRecord("Unit0002", bytes(31) + b"2", "old", datetime.now(UTC), revoked=datetime.now(UTC))
+        )
     told = warn(monkeypatch, Place("x", 1, 1))
 
     assert 0 == main(["check", "--config", str(made.config)])

@@ -265,7 +265,7 @@ def outcome_of(line: str, principal: str, address: str) -> tuple[str, ...]:
     request = Request(principal, "c", "c-1", address, line, Offer.OPTIONAL)
     try:
         policy = load_policy(Path("policy.yaml"))
-        enter(policy, principal, address)
+        enter(policy, principal, address, None)
         made = decide(policy, request, resolve=os.path.realpath)
     except Refused as refused:
         return "refuse", refused.text
@@ -400,6 +400,7 @@ def test_a_power_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
         "place": "policy.yaml:4:3",
         "roles": ["few"],
         "from": [],
+        "require": None,
         "limits": {},
     } == shown
     assert {
@@ -682,6 +683,7 @@ def test_a_difference_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> No
         "name": "ci",
         "principal": "kept",
         "from": {"what": "from", "old": "10.0.0.0/8, 127.0.0.1/32", "new": "10.0.0.0/8"},
+        "require": None,
         "limits": [],
         "gains": [{"command": "feed.all", "place": "new.yaml:26:3"}],
         "loses": [{"command": "feed", "place": "policy.yaml:26:3"}],

@@ -25,7 +25,7 @@ RECORDS = {RECORD.token_id: RECORD}
 def refusal(presented: bytes, records: dict[str, TokenRecord]) -> Refused:
     """Return how a token is refused."""
     with pytest.raises(Refused) as caught:
-        authenticate(presented, records)
+        authenticate(presented, records, address="192.0.2.1", now=WHEN)
     return caught.value
 
 
@@ -60,7 +60,7 @@ def test_digits_are_uniform() -> None:
 
 def test_the_right_token_is_accepted() -> None:
     """Its record comes back."""
-    assert authenticate(TEXT, RECORDS) is RECORD
+    assert authenticate(TEXT, RECORDS, address="192.0.2.1", now=WHEN) is RECORD
 
 
 def test_a_minted_token_hides_its_text() -> None:

@@ -96,7 +96,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
 def gateway(service: Service) -> Iterator[Callable[[], _Gateway]]:
     """Give a maker of channels; each is ended, and its session with it."""
     minted = mint(secrets.token_bytes)
-    service.add_token(TokenRecord(minted.token_id, minted.digest, "ann", created=service.clock.now()))
+    service.credentials.add(TokenRecord(minted.token_id, minted.digest, "ann", created=service.clock.now()))
     made: list[_Gateway] = []
 
     def make() -> _Gateway:

@@ -13,8 +13,10 @@ from rexecd.cli.monitor import opened_service
 from rexecd.errors import ConfigError
 from rexecd.identity.tokens import TokenRecord, mint
 from rexecd.monitor import service as monitor
+from rexecd.monitor import tokens
 from rexecd.monitor.service import Service
 from rexecd.policy.model import Policy
+from rexecd.seam import messages as seam
 from rexecd.settings import Settings, load_settings
 
 POLICY = "version: 1\ncommands: {x: {summary: x, run: /bin/true}}\n"
@@ -53,9 +55,7 @@ def test_tokens_can_be_revoked_while_a_policy_is_read(
 ) -> None:
     """However long that takes: a leaked token cannot wait."""
     minted = mint(secrets.token_bytes)
-    service.add_token(
-        TokenRecord(minted.token_id, minted.digest, "x", created=service.clock.now(), revoked=None)
-    )
+    service.credentials.add(TokenRecord(minted.token_id, minted.digest, "x", created=service.clock.now()))
     reading, over = threading.Event(), threading.Event()
     load = monitor.load_feasible
 
@@ -68,14 +68,14 @@ def test_tokens_can_be_revoked_while_a_policy_is_read(
     thread = threading.Thread(target=service.reload)
     thread.start()
     assert reading.wait(20)
-    revoked = service.revoke_token(minted.token_id)
+    revoked = tokens.revoke(service, seam.RevokeTokens(minted.token_id, ""))
     is_reading = thread.is_alive()
     over.set()
     thread.join()
 
     assert is_reading
-    assert minted.token_id == revoked.token_id
-    assert not service.is_valid(minted.token_id)
+    assert [minted.token_id] == revoked["ids"]
+    assert service.credentials.tokens[minted.token_id].revoked is not None
 
 
 UNMARKED = """version: 1

@@ -253,12 +253,20 @@ def test_a_principals_own_limits_are_compared() -> None:
     ] == [difference.limits for difference in diff(old, new)]
 
 
+def test_a_certificate_that_is_no_longer_required_is_a_difference() -> None:
+    """One thing less to steal."""
+    old = policy(principals="ci: {roles: [all], require: certificate}")
+    new = policy(principals="ci: {roles: [all]}")
+
+    assert [Change("require", "certificate", "none")] == [each.requirement for each in diff(old, new)]
+
+
 def test_a_principal_that_comes_gains_all_it_may_run() -> None:
     """And the one that goes loses it."""
     old, new = policy(), policy(principals="eve: {roles: [all]}")
     rule = new.rules["logs"]
-    gone = Difference("ci", old.principals["ci"], None, (), (rule,), (), None, ())
-    come = Difference("eve", None, new.principals["eve"], (rule,), (), (), None, ())
+    gone = Difference("ci", old.principals["ci"], None, (), (rule,), (), None, None, ())
+    come = Difference("eve", None, new.principals["eve"], (rule,), (), (), None, None, ())
 
     assert (gone, come) == diff(old, new)
 

@@ -29,7 +29,7 @@ WORDS = st.sampled_from(
 def outcome(policy: Policy, request: Request) -> object:
     """Return what comes of a request in a new session, but for places, which differ."""
     try:
-        enter(policy, request.principal, request.address)
+        enter(policy, request.principal, request.address, request.principal)
         made = decide(policy, request, resolve=resolve)
     except Refused as refused:
         return refused.code, refused.text, refused.reason

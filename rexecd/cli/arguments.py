@@ -1,0 +1,200 @@
+"""What each verb of `rexecd` takes, and how it is read. Nothing here needs what the verbs need."""
+
+import argparse
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from rexecd import yamltext
+from rexecd.settingkeys import address
+from rexecd.yamltext import Faults
+
+_DAY: Final = 86400
+_LIFETIME: Final = 90 * _DAY
+#: A hundred years.
+_LONGEST: Final = 36500 * _DAY
+_DAY_FORM: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_WITH_JSON: Final = (
+    "check",
+    "config show",
+    "policy explain",
+    "policy list",
+    "policy diff",
+    "token list",
+    "audit show",
+    "status",
+)
+
+
+def add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
+    """Add what each verb takes besides --config."""
+    init = parsers["init"]
+    init.add_argument("directory", metavar="DIR", nargs="?", type=Path, default=Path())
+    init.add_argument("--host", metavar="NAME", action="append", help="a name or address callers use")
+    _add_install_arguments(parsers)
+    for name in ("serve", "gateway"):
+        parsers[name].add_argument(
+            "--listen", metavar="ADDR:PORT", type=_listen, help="instead of the settings' address"
+        )
+    for name in ("gateway", "monitor"):
+        # For `serve`: a pipe that ends when it does (and tells the monitor the gateway's pid).
+        parsers[name].add_argument("--lifeline", metavar="FD", type=int, help=argparse.SUPPRESS)
+    for name, default in (("config show", "settings"), ("config schema", "policy")):
+        parsers[name].add_argument(
+            "what", choices=("settings", "policy"), nargs="?", default=default, help=f"default: {default}"
+        )
+    _add_token_arguments(parsers)
+    _add_policy_arguments(parsers)
+    for name in _WITH_JSON:
+        parsers[name].add_argument("--json", action="store_true", help="print JSON")
+    for name in ("audit show", "audit verify"):
+        parsers[name].add_argument("files", metavar="FILE", nargs="*", type=Path, help="instead of the trail")
+    parsers["audit verify"].add_argument(
+        "--key", metavar="FILE", type=Path, help="the verification key that 'rexecd init' made"
+    )
+
+
+def _add_token_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
+    """Add what the verbs on tokens take."""
+    for name in ("token create", "token import"):
+        made = parsers[name]
+        made.add_argument("principal", metavar="NAME", help="whose it is")
+        _add_expires(made, default=_LIFETIME, otherwise="default: 90d")
+        made.add_argument(
+            "--from",
+            metavar="NETWORK",
+            dest="networks",
+            action="append",
+            help="a network, or an address, it is good from; may be repeated. Default: any",
+        )
+        made.add_argument(
+            "--only",
+            metavar="COMMAND",
+            action="append",
+            help="a command, or prefix.*, it is good for; may be repeated. Default: all of NAME's",
+        )
+        made.add_argument("--note", metavar="TEXT", default="", help="what it is for")
+    parsers["token import"].add_argument("digest", metavar="DIGEST", help="what 'rexecd token mint' said")
+    mint = parsers["token mint"]
+    mint.add_argument("--out", metavar="FILE", type=Path, help="put the token into a new file, mode 0600")
+    mint.add_argument(
+        "--digest-only",
+        action="store_true",
+        dest="is_digest_only",
+        help="say only the digest; needs --out",
+    )
+    rotate = parsers["token rotate"]
+    rotate.add_argument("token_id", metavar="ID")
+    _add_expires(rotate, default=None, otherwise="default: as long as the old one's life")
+    rotate.add_argument(
+        "--overlap",
+        metavar="DURATION",
+        type=duration,
+        default=_DAY,
+        help="how long the old one stays good; default: 1d",
+    )
+    which = parsers["token revoke"].add_mutually_exclusive_group(required=True)
+    which.add_argument("token_id", metavar="ID", nargs="?")
+    which.add_argument("--principal", metavar="NAME", help="all tokens of a principal")
+    parsers["token purge"].add_argument(
+        "--older",
+        metavar="DURATION",
+        dest="age",
+        type=duration,
+        default=30 * _DAY,
+        help="dead for at least that long; default: 30d",
+    )
+
+
+def _add_expires(parser: argparse.ArgumentParser, *, default: int | None, otherwise: str) -> None:
+    parser.add_argument(
+        "--expires",
+        metavar="WHEN",
+        dest="lifetime",
+        type=lifetime,
+        default=default,
+        help=f"30d, a day such as 2027-01-31, or never; {otherwise}",
+    )
+
+
+def _add_install_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
+    install = parsers["install"]
+    install.add_argument("--host", metavar="NAME", action="append", help="a name or address callers use")
+    install.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    install.add_argument("--no-start", action="store_true", help="start it at the next boot, not now")
+    install.add_argument(
+        "--prefix", metavar="DIR", type=Path, help="for packagers: write the units below DIR/lib, no more"
+    )
+    parsers["uninstall"].add_argument(
+        "--purge", action="store_true", help="also remove configuration, state, trail and users"
+    )
+
+
+def _add_policy_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
+    """Add what the verbs take that look at a policy."""
+    parsers["check"].add_argument("--strict", action="store_true", help="let warnings count")
+    for name in ("check", "policy explain", "policy list"):
+        parsers[name].add_argument(
+            "--policy", metavar="FILE", type=Path, help="this policy instead of the settings' one"
+        )
+    for name, help_ in (
+        ("policy explain", "where the request comes from; default: 127.0.0.1"),
+        ("policy list", "only what may be run from there"),
+    ):
+        parsers[name].add_argument("--as", metavar="NAME", dest="principal", required=True, help="who asks")
+        parsers[name].add_argument("--from", metavar="ADDR", dest="address", type=_address, help=help_)
+    explain = parsers["policy explain"]
+    explain.add_argument(
+        "--reason", metavar="TEXT", default="", help="why it is run, as for 'rexec --reason'"
+    )
+    explain.add_argument("--stdin", action="store_true", help="send input that the command has to take")
+    explain.add_argument("line", metavar="LINE", nargs="+", help="what would be asked for, behind '--'")
+    parsers["policy diff"].add_argument("old", metavar="OLD", type=Path, help="a policy file")
+    parsers["policy diff"].add_argument("new", metavar="NEW", type=Path, help="another one")
+
+
+def duration(text: str) -> int:
+    """Return the whole seconds a duration such as 30d stands for; a wrong one is a usage error."""
+    faults = Faults()
+    found = yamltext.duration(yamltext.parse(text, "", faults), faults, least=0, most=_LONGEST)
+    if found is None or faults.in_order():
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration with a unit, such as 30s, 12h or 30d")
+    return math.ceil(found)
+
+
+def lifetime(text: str) -> int:
+    """Return seconds for 30d, never (0), or a day such as 2027-01-31, until its end (UTC)."""
+    if text == "never":
+        return 0
+    if _DAY_FORM.fullmatch(text) is None:
+        return max(1, duration(text))
+    try:
+        end = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(days=1)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day") from None
+    left = math.ceil((end - datetime.now(UTC)).total_seconds())
+    if not 0 < left <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is over, or more than a hundred years away")
+    return left
+
+
+def _address(text: str) -> str:
+    """Return an address a caller can come from; a wrong one is a usage error."""
+    from ipaddress import ip_address  # noqa: PLC0415 - the gateway needs none of it
+
+    try:
+        ip_address(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no IPv4 or IPv6 address") from None
+    return text
+
+
+def _listen(text: str) -> str:
+    """Return an address that can be listened on; a wrong one is a usage error."""
+    try:
+        address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
