@@ -25,6 +25,8 @@ from rexecd.settings import Settings
 #: The gateway has a channel for each connection, and one for its reports.
 _SPARE_CHANNELS: Final = 8
 _MOST_OPERATORS: Final = 8
+#: How long one waits for a place among them; silent ones are gone by then.
+_TURN: Final = 10.0
 #: How long the gateway may leave a message unread before its channel is given up.
 _SEND_TIMEOUT: Final = 10.0
 
@@ -87,6 +89,12 @@ class AdminServer(BoundedThreadingServer):
         most = _MOST_OPERATORS
         super().__init__(sock, socketserver.BaseRequestHandler, most=most, stop=Stop(), log=log)
         self._service = service
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Let one that is one too many wait for its turn: nobody's question is lost."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._active < self._most, _TURN)
+        super().process_request(request, client_address)
 
     def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002
         """Answer one operator's command; only the daemon's own user and root come this far."""
