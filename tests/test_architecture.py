@@ -21,7 +21,7 @@ PACKAGE: Final = ROOT / "rexecd"
 FLOORS: Final[list[set[str]]] = [
     # 0: words
     {"", "errors", "limits", "clock"},
-    {"names", "printable"},
+    {"names", "printable", "der"},
     # 1: pure cores
     {"yamlevents"},
     {"codec", "yamltext", "policy.grammar", "audit.seal", "gateway.throttle"},
@@ -54,7 +54,6 @@ FLOORS: Final[list[set[str]]] = [
     {"serving"},
     {
         "settings",
-        "tls",
         "seam.channel",
         "identity.store",
         "identity.certificates",
@@ -64,7 +63,7 @@ FLOORS: Final[list[set[str]]] = [
         "execution.landlock",
         "execution.namespaces",
     },
-    {"audit.search", "audit.unfinished", "execution.identity", "execution.sandbox", "execution.link"},
+    {"tls", "audit.search", "audit.unfinished", "execution.identity", "execution.sandbox", "execution.link"},
     {"execution.workers"},
     {"execution.contain", "execution.worker", "policyfiles"},
     {"execution.launcher", "execution.spawn"},
@@ -80,7 +79,7 @@ FLOORS: Final[list[set[str]]] = [
         "monitor.doors",
         "monitor.leftovers",
     },
-    {"gateway.relay", "monitor.service", "monitor.running"},
+    {"gateway.relay", "gateway.certificate", "monitor.service", "monitor.running"},
     {"gateway.session", "monitor.session", "monitor.tokens"},
     {"monitor.admin"},
     # 4: loops
@@ -89,7 +88,7 @@ FLOORS: Final[list[set[str]]] = [
     {"cli.say", "cli.tools", "cli.units", "cli.owner", "cli.arguments"},
     {"cli.gateway", "cli.monitor", "cli.serve", "cli.init"},
     {"cli.operate", "cli.demo", "cli.config", "cli.check", "cli.policy", "cli.policydiff", "cli.steps"},
-    {"cli.install", "cli.status", "cli.token"},
+    {"cli.install", "cli.status", "cli.token", "cli.cert"},
     {"cli.rexec", "cli.rexecd"},
     {"__main__"},
 ]
@@ -97,7 +96,18 @@ FLOORS: Final[list[set[str]]] = [
 #: Packages whose `__init__` is a docstring and no more.
 EMPTY: Final = {"wire", "seam", "policy", "identity", "audit", "execution", "gateway", "monitor", "cli"}
 TRUSTED: Final = {"policy", "identity", "execution", "audit", "monitor"}
-CALLERS: Final = {"", "errors", "limits", "printable", "codec", "wire", "client", "cli.say", "cli.rexec"}
+CALLERS: Final = {
+    "",
+    "errors",
+    "limits",
+    "printable",
+    "der",
+    "codec",
+    "wire",
+    "client",
+    "cli.say",
+    "cli.rexec",
+}
 
 #: Who may import a module that can do harm: files, or whole packages, of rexecd/.
 RESERVED: Final = {

@@ -23,6 +23,7 @@ _WITH_JSON: Final = (
     "policy list",
     "policy diff",
     "token list",
+    "cert show",
     "audit show",
     "status",
 )
@@ -46,6 +47,7 @@ def add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
             "what", choices=("settings", "policy"), nargs="?", default=default, help=f"default: {default}"
         )
     _add_token_arguments(parsers)
+    _add_cert_arguments(parsers)
     _add_policy_arguments(parsers)
     for name in _WITH_JSON:
         parsers[name].add_argument("--json", action="store_true", help="print JSON")
@@ -106,6 +108,46 @@ def _add_token_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
         default=30 * _DAY,
         help="dead for at least that long; default: 30d",
     )
+
+
+def _add_cert_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
+    """Add what the verbs on certificates take."""
+    for name in ("cert init", "cert issue", "cert renew"):
+        parsers[name].add_argument(
+            "--authority",
+            metavar="DIR",
+            type=Path,
+            help="where ca.pem and ca.key are; default: beside the server's certificate",
+        )
+    for name, days in (("cert init", 3650), ("cert issue", 825), ("cert renew", 825)):
+        parsers[name].add_argument(
+            "--days", metavar="N", type=_days, default=days, help=f"how long it is good; default: {days}"
+        )
+    init = parsers["cert init"]
+    init.add_argument("--name", metavar="TEXT", default="rexecd authority", help="what it calls itself")
+    issue = parsers["cert issue"]
+    whose = issue.add_mutually_exclusive_group(required=True)
+    whose.add_argument(
+        "--host", metavar="NAME", dest="hosts", action="append", help="a name or address of a server"
+    )
+    whose.add_argument("--client", metavar="NAME", help="a principal")
+    issue.add_argument("--out", metavar="DIR", type=Path, default=Path(), help="where to; default: here")
+    issue.add_argument("--name", metavar="NAME", help="NAME.pem and NAME.key; default: the host or principal")
+    renew = parsers["cert renew"]
+    renew.add_argument(
+        "certificate", metavar="FILE", nargs="?", type=Path, help="default: the settings' certificate"
+    )
+    renew.add_argument("--out", metavar="FILE", type=Path, help="where to; default: in its place")
+    parsers["cert revoke"].add_argument(
+        "certificate", metavar="FILE|sha256:HEX", help="a client certificate, or its fingerprint"
+    )
+    parsers["cert show"].add_argument("files", metavar="FILE", nargs="*", type=Path, help="a certificate")
+
+
+def _days(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= _LONGEST // _DAY:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of days from 1 to {_LONGEST // _DAY}")
+    return int(text)
 
 
 def _add_expires(parser: argparse.ArgumentParser, *, default: int | None, otherwise: str) -> None:

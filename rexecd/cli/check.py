@@ -11,7 +11,7 @@ import enum
 import json
 import stat
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -32,7 +32,7 @@ from rexecd.policy.load import File
 from rexecd.policy.model import Defaults, Policy
 from rexecd.policyfiles import check_identities, check_requirements, load_files
 from rexecd.settings import Settings, load_settings
-from rexecd.tls import server_context
+from rexecd.tls import load_identity
 from rexecd.yamltext import Place, is_closed
 
 _FINDING: Final = 1
@@ -137,7 +137,7 @@ def _tell(report: _Report, *, is_good: bool) -> None:
 
 
 def _check_installation(settings: Settings, report: _Report) -> None:
-    certificate = report.attempt(lambda: _check_certificate(settings))  # root's, and the gateway's to read
+    certificate = report.attempt(lambda: _check_certificate(settings, report))  # root's, and the gateway's to read
     report.attempt(lambda: act_as_owner(settings.state, keep=MONITORS))  # the rest is for the monitor
     _check_policy(settings.policy, report, settings)
     state = report.attempt(lambda: _check_state(settings))
@@ -263,12 +263,14 @@ def _token_principals(path: Path) -> frozenset[str] | None:
     return frozenset(record.principal for record in records if record.flaw(now) is None)
 
 
-def _check_certificate(settings: Settings) -> str:
-    server_context(settings.certificate, settings.key)
-    certificate = read_file(settings.certificate)
+def _check_certificate(settings: Settings, report: _Report) -> str:
+    load_identity(settings)
+    certificate = read_file(settings.certificate.resolve())
     end = expires(certificate)
     if end <= datetime.now(UTC):
-        raise ConfigError(f"{settings.certificate}: expired on {end:%Y-%m-%d}: issue a new one")
+        raise ConfigError(f"{settings.certificate}: expired on {end:%Y-%m-%d}: renew it")
+    if end <= datetime.now(UTC) + timedelta(seconds=settings.certificate_warning):
+        report.add_warning(None, None, f"{settings.certificate}: expires on {end:%Y-%m-%d}: renew it")
     return f"{settings.certificate}: good until {end:%Y-%m-%d}, --pin sha256:{pin(certificate)}"
 
 

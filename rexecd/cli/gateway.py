@@ -15,15 +15,15 @@ from rexecd import __version__
 from rexecd.cli import say
 from rexecd.confine import deny_exec, hide_memory, raise_descriptor_limit
 from rexecd.errors import ConfigError
+from rexecd.gateway.certificate import CertificateWatch
 from rexecd.gateway.report import Reporter
 from rexecd.gateway.server import DESCRIPTORS_EACH, DESCRIPTORS_ELSE, TASKS_ELSE, GatewayServer, listener
-from rexecd.log import Log, open_log
+from rexecd.log import open_log
 from rexecd.serving import ENDING, Signals
 from rexecd.settingkeys import address
 from rexecd.settings import Settings, load_settings
 from rexecd.systemd import Manager
 from rexecd.tasks import check_tasks
-from rexecd.tls import server_context
 
 _REPORT_TIME: Final = 2.0
 #: What a socket unit calls the listener (FileDescriptorName=).
@@ -39,23 +39,30 @@ def gateway(arguments: argparse.Namespace) -> int:
     what = f"max_connections: {settings.max_connections}"
     raise_descriptor_limit(needed, what=what)
     check_tasks(settings.max_connections + TASKS_ELSE, what=what)
-    context = server_context(settings.certificate, settings.key)
+    reporter = Reporter(settings.seam_socket)
+    watch = CertificateWatch(settings, reporter, log)
     sock = _socket(manager, settings, arguments.listen)
     hide_memory()
     deny_exec()
     signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-    reporter = Reporter(settings.seam_socket)
     reporter.start()
-    server = GatewayServer(sock, settings, context, reporter, log=log)
-    server.on_turn = manager.at_each_turn(lambda: _status(server, settings))
+    server = GatewayServer(sock, settings, watch.identity.context, reporter, log=log)
+    tell = manager.at_each_turn(lambda: _status(server, settings))
+
+    def turn() -> None:
+        tell()
+        watch.look()
+
+    server.on_turn = turn
     threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
     host, port = sock.getsockname()[:2]
     where = f"{f'[{host}]' if ':' in host else host}:{port}"
     log.info("gateway started", version=__version__, address=where, seam=settings.seam_socket)
+    watch.announce()
     say.out(f"rexecd: ready on {where}")
     manager.ready(_status(server, settings))
     lifelines = [] if arguments.lifeline is None else [arguments.lifeline]
-    _wait_for_the_end(server, manager, signals, lifelines, log)
+    _wait_for_the_end(server, manager, signals, lifelines, watch)
     manager.stopping("draining", seconds=settings.drain + settings.stop_time + _REPORT_TIME)
     server.drain(signals, *lifelines, seconds=settings.drain)
     ended = server.stop_and_wait(settings.stop_time)
@@ -67,7 +74,7 @@ def gateway(arguments: argparse.Namespace) -> int:
 
 
 def _wait_for_the_end(
-    server: GatewayServer, manager: Manager, signals: Signals, lifelines: list[int], log: Log
+    server: GatewayServer, manager: Manager, signals: Signals, lifelines: list[int], watch: CertificateWatch
 ) -> None:
     """Sleep until a signal ends the service, or the lifeline does; renew the certificate at each SIGHUP."""
     while True:
@@ -76,19 +83,10 @@ def _wait_for_the_end(
             return
         if signal.SIGHUP in numbers:
             manager.reloading()
-            _renew(server, log)
+            renewed = watch.renew()
+            if renewed is not None:
+                server.renew(renewed.context)
             manager.ready()
-
-
-def _renew(server: GatewayServer, log: Log) -> None:
-    """Read the certificate and its key again; with faulty ones the old ones stay, and it is said."""
-    try:
-        server.renew(server_context(server.settings.certificate, server.settings.key))
-    except ConfigError as error:
-        for fault in error.faults:
-            log.error(f"{fault} (the old certificate stays in use)")
-        return
-    log.info("certificate read again")
 
 
 def _status(server: GatewayServer, settings: Settings) -> str:

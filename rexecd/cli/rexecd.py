@@ -51,6 +51,11 @@ _VERBS: Final = {
     "token mint": _Verb("token:make", "make a token without any server, to be imported by its digest"),
     "token import": _Verb("token:take", "accept a token made elsewhere, by its digest"),
     "token purge": _Verb("token:purge", "forget tokens that have been dead for some time"),
+    "cert init": _Verb("cert:init", "make a small authority for one site"),
+    "cert issue": _Verb("cert:issue", "issue a certificate to a server or to a principal"),
+    "cert renew": _Verb("cert:prolong", "issue a certificate anew for the same key and names"),
+    "cert revoke": _Verb("cert:revoke", "refuse a client certificate from now on"),
+    "cert show": _Verb("cert:show", "show what certificates say, and what is revoked"),
     "audit show": _Verb("operate:audit_show", "print the trail, a line each record"),
     "audit verify": _Verb("operate:audit_verify", "find the first record that was touched"),
     "reload": _Verb("operate:reload", "put a changed policy in force"),
@@ -63,6 +68,7 @@ _GROUPS: Final = {
     "config": "show what is in effect, and what may be written",
     "policy": "explain, list and compare what the policy allows",
     "token": "make, show, exchange and end tokens",
+    "cert": "make, issue, renew, revoke and show certificates",
     "audit": "read and verify the trail",
 }
 

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ _INSTALLED: Final = Path("/etc/rexecd/rexecd.yaml")
 def status(arguments: argparse.Namespace) -> int:
     """Say how the running service is; 1 if something is not as it should be, or nothing runs."""
     settings = load_settings(arguments.config)
-    found: dict[str, Any] = {"up": True, "problems": []}
+    found: dict[str, Any] = {"up": True, "problems": [], "warnings": []}
     problems: list[str] = found["problems"]
     try:
         found |= ask(settings, seam.Status())
@@ -31,12 +31,14 @@ def status(arguments: argparse.Namespace) -> int:
         problems.append(str(error))
     else:
         problems += _problems(found)
-    found |= _about_certificate(settings, problems) | _about_units(settings, problems)
+    found |= _about_certificate(settings, problems, found["warnings"]) | _about_units(settings, problems)
     if arguments.json:
         say.out(json.dumps(found, indent=2))
     else:
         for name, value in _flat(found):
             say.out(f"{name:<20} {'none' if value is None else value}")
+        for warning in found["warnings"]:
+            say.warning("rexecd", warning)
         for problem in problems:
             say.error("rexecd", problem)
     return _FINDING if problems else 0
@@ -54,14 +56,16 @@ def _problems(answer: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _about_certificate(settings: Settings, problems: list[str]) -> dict[str, object]:
+def _about_certificate(settings: Settings, problems: list[str], warnings: list[str]) -> dict[str, object]:
     """Return until when the server's certificate is good; what cannot be read is not known."""
     try:
-        end = expires(read_file(settings.certificate))
+        end = expires(read_file(settings.certificate.resolve()))
     except ConfigError:
         return {"certificate_expires": None}
     if end <= datetime.now(UTC):
-        problems.append(f"{settings.certificate}: expired on {end:%Y-%m-%d}: issue a new one")
+        problems.append(f"{settings.certificate}: expired on {end:%Y-%m-%d}: renew it")
+    elif end <= datetime.now(UTC) + timedelta(seconds=settings.certificate_warning):
+        warnings.append(f"{settings.certificate}: expires on {end:%Y-%m-%d}: renew it")
     return {"certificate_expires": end.isoformat(timespec="seconds")}
 
 
@@ -87,6 +91,6 @@ def _flat(found: dict[str, Any]) -> list[tuple[str, object]]:
     for name, value in found.items():
         if isinstance(value, dict):
             lines += [(f"{name}.{part}", inner) for part, inner in value.items()]
-        elif name != "problems":
+        elif name not in ("problems", "warnings"):
             lines.append((name.replace("policy_", "policy.", 1), value))
     return lines

@@ -5,10 +5,10 @@ import ssl
 from typing import Final
 
 from rexecd.client.address import Address
-from rexecd.client.certificate import last_day
 from rexecd.client.deadline import Deadline
 from rexecd.client.errors import ConnectFailed, UsageError
 from rexecd.client.trust import EXPIRED, Trust, explain, make_context, prove
+from rexecd.der import last_day
 
 #: A server that vanished without a word (power, a cut cable) is noticed after idle + count x interval.
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))

@@ -12,8 +12,8 @@ import ssl
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from rexecd.client.certificate import public_key_info
 from rexecd.client.errors import CallerError, ConnectFailed, ProtocolBroken, Untrusted, UsageError
+from rexecd.der import public_key_info
 from rexecd.wire.transport import ALPN
 
 _PIN: Final = re.compile(r"sha256:([0-9A-Fa-f]{64})")

@@ -16,7 +16,7 @@ from rexecd.gateway.grace import Grace
 from rexecd.gateway.relay import LAST_WORDS, ConnectionLost, Ended, Relay, WriteTimeout, hear
 from rexecd.gateway.report import Reporter
 from rexecd.gateway.stream import HANG_UP, DeadlinePassed, Stopping, Stream
-from rexecd.limits import MAX_NAME
+from rexecd.limits import MAX_CERTIFICATE, MAX_NAME
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel, connect
 from rexecd.serving import CUT_SHORT, RESTARTING, Stop
@@ -93,13 +93,19 @@ class Session:
         """Return whether the peer speaks our protocol; else it is reported and gets no answer."""
         try:
             self._stream.handshake(deadline)
-            if self._stream.protocol() == ALPN:
+            self._certificate = self._stream.peer_certificate()
+            if len(self._certificate) > MAX_CERTIFICATE:
+                why = f"a client certificate of more than {MAX_CERTIFICATE} bytes"
+            elif self._stream.protocol() == ALPN:
                 return True
-            why = f"the peer does not speak {ALPN}"
+            else:
+                why = f"the peer does not speak {ALPN}"
         except DeadlinePassed:
             why = "no handshake within the grace time"
         except Stopping:
             return False
+        except ssl.SSLCertVerificationError as error:
+            why = f"client certificate: {error.verify_message}"
         except ssl.SSLError as error:
             why = error.reason or "handshake failed"
         except OSError as error:
@@ -169,7 +175,8 @@ class Session:
         may be held by a service manager, so that the channel is open before the monitor is. Raise
         Unavailable when `monitor_wait` is over.
         """
-        facts = seam.Authenticate(self._address, self._port, self._stream.description(), token)
+        description, certificate = self._stream.description(), self._certificate
+        facts = seam.Authenticate(self._address, self._port, description, token, certificate)
         deadline = time.monotonic() + self._around.settings.monitor_wait
         attempts = 0
         while True:

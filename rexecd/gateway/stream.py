@@ -76,6 +76,10 @@ class Stream:
         """Return the protocol both sides agreed on (ALPN)."""
         return self._tls.selected_alpn_protocol()
 
+    def peer_certificate(self) -> bytes:
+        """Return the peer's certificate (DER), which TLS found good; empty where it showed none."""
+        return self._tls.getpeercert(binary_form=True) or b""
+
     def description(self) -> str:
         """Return version and cipher, for the record."""
         cipher = self._tls.cipher()

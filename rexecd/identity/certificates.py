@@ -1,4 +1,4 @@
-"""An authority of one's own, and server certificates that strict verifiers accept.
+"""An authority of one's own, and certificates for servers and callers that strict verifiers accept.
 
 The extensions are what OpenSSL's VERIFY_X509_STRICT asks for: subject and authority key
 identifier, key usage, basic constraints, extended key usage. Runs on cryptography 38.
@@ -10,14 +10,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from rexecd.errors import ConfigError
+from rexecd.names import PRINCIPAL, is_name
 
 #: A caller's clock may be this much behind ours and still accept a new certificate.
 _SKEW: Final = timedelta(minutes=5)
@@ -71,13 +73,14 @@ def make_authority(name: str, *, now: datetime, days: int) -> Pair:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(name)
     builder = (
-        _builder(subject, key, now=now, until=now + timedelta(days=days))
+        _builder(subject, key.public_key(), now=now, until=now + timedelta(days=days))
         .issuer_name(subject)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
         .add_extension(_authority_key(key), critical=False)
     )
-    return _pair(builder.sign(key, hashes.SHA256()), key)
+    signed = builder.sign(key, hashes.SHA256())
+    return Pair(signed.public_bytes(serialization.Encoding.PEM), _private(key))
 
 
 def issue_server(authority: Pair, hosts: Sequence[str], *, now: datetime, days: int) -> Pair:
@@ -87,22 +90,99 @@ def issue_server(authority: Pair, hosts: Sequence[str], *, now: datetime, days: 
     """
     if not hosts:
         raise ConfigError("a server certificate needs at least one host; pass --host NAME")
-    issuer, issuer_key = _load(authority)
-    end = expires(authority.certificate_pem)
-    if end <= now:
-        raise ConfigError(f"the authority expired on {end:%Y-%m-%d}; make a new one")
-    key = ec.generate_private_key(ec.SECP256R1())
     names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
-    builder = (
-        _builder(_name(hosts[0]), key, now=now, until=min(end, now + timedelta(days=days)))
-        .issuer_name(issuer.subject)
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(_authority_key(issuer_key), critical=False)
+    wanted = _Wanted(_name(hosts[0]), names, ExtendedKeyUsageOID.SERVER_AUTH)
+    return _with_new_key(authority, wanted, now=now, days=days)
+
+
+def issue_client(authority: Pair, principal: str, *, now: datetime, days: int) -> Pair:
+    """Return a client certificate for a principal; raise ConfigError. It ends as a server's does."""
+    if not is_name(PRINCIPAL, principal):
+        raise ConfigError(f"{principal!r} cannot name a principal")
+    wanted = _Wanted(_name(principal), None, ExtendedKeyUsageOID.CLIENT_AUTH)
+    return _with_new_key(authority, wanted, now=now, days=days)
+
+
+def renew(authority: Pair, certificate_pem: bytes, *, now: datetime, days: int) -> bytes:
+    """Return a certificate like another of the same authority, for the same key, with a new end.
+
+    The private key is not needed: it may stay where it is. Whoever trusts the authority, or has pinned the
+    key, goes on trusting. Raise ConfigError.
+    """
+    old = _certificate(certificate_pem)
+    issuer, _ = _load(authority)
+    try:
+        old.public_key()
+        _verify(old, issuer)
+        usage = old.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        names = [each.value for each in old.extensions if isinstance(each.value, x509.SubjectAlternativeName)]
+        (purpose,) = usage
+    except (x509.ExtensionNotFound, InvalidSignature, UnsupportedAlgorithm, ValueError):
+        raise ConfigError("not issued by this authority: issue a new one") from None
+    wanted = _Wanted(old.subject, names[0] if names else None, purpose)
+    return _issue(authority, wanted, old.public_key(), now=now, days=days)
+
+
+class Facts(NamedTuple):
+    """What a certificate says, for people."""
+
+    #: `authority`, `server`, `client` or `other`.
+    kind: str
+    subject: str
+    issuer: str
+    #: Hosts it is for.
+    names: tuple[str, ...]
+    begins: datetime
+    ends: datetime
+    #: SHA-256 of its DER form, in hex.
+    fingerprint: str
+    #: What `rexec --pin sha256:` takes.
+    pin: str
+
+
+def describe(certificate_pem: bytes) -> Facts:
+    """Return what a certificate (PEM) says; raise ConfigError for what is none."""
+    certificate = _certificate(certificate_pem)
+    try:
+        return Facts(
+            _kind(certificate),
+            certificate.subject.rfc4514_string(),
+            certificate.issuer.rfc4514_string(),
+            _hosts(certificate),
+            _begin(certificate),
+            _end(certificate),
+            hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest(),
+            hashlib.sha256(_public(certificate.public_key())).hexdigest(),
+        )
+    except (UnsupportedAlgorithm, ValueError) as error:
+        raise ConfigError(f"a certificate that cannot be read: {error}") from None
+
+
+def _kind(certificate: x509.Certificate) -> str:
+    for each in certificate.extensions:
+        if isinstance(each.value, x509.BasicConstraints) and each.value.ca:
+            return "authority"
+    purposes = [
+        each
+        for found in certificate.extensions
+        if isinstance(found.value, x509.ExtendedKeyUsage)
+        for each in found.value
+    ]
+    if ExtendedKeyUsageOID.SERVER_AUTH in purposes:
+        return "server"
+    return "client" if ExtendedKeyUsageOID.CLIENT_AUTH in purposes else "other"
+
+
+def _hosts(certificate: x509.Certificate) -> tuple[str, ...]:
+    found = [
+        each.value for each in certificate.extensions if isinstance(each.value, x509.SubjectAlternativeName)
+    ]
+    return tuple(
+        str(name.value)
+        for names in found
+        for name in names
+        if isinstance(name, x509.DNSName | x509.IPAddress)
     )
-    return _pair(builder.sign(issuer_key, hashes.SHA256()), key)
 
 
 def pin(certificate_pem: bytes) -> str:
@@ -122,6 +202,12 @@ def _end(certificate: x509.Certificate) -> datetime:
     if hasattr(certificate, "not_valid_after_utc"):
         return certificate.not_valid_after_utc
     return certificate.not_valid_after.replace(tzinfo=UTC)  # before cryptography 42
+
+
+def _begin(certificate: x509.Certificate) -> datetime:
+    if hasattr(certificate, "not_valid_before_utc"):
+        return certificate.not_valid_before_utc
+    return certificate.not_valid_before.replace(tzinfo=UTC)  # before cryptography 42
 
 
 def _certificate(pem: bytes) -> x509.Certificate:
@@ -164,17 +250,59 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:_MAX_COMMON_NAME])])
 
 
-def _builder(
-    subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, now: datetime, until: datetime
-) -> x509.CertificateBuilder:
+class _Wanted(NamedTuple):
+    """What a certificate that is issued is to say, besides its key and its time."""
+
+    subject: x509.Name
+    names: x509.SubjectAlternativeName | None
+    purpose: x509.ObjectIdentifier
+
+
+def _with_new_key(authority: Pair, wanted: _Wanted, *, now: datetime, days: int) -> Pair:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return Pair(_issue(authority, wanted, key.public_key(), now=now, days=days), _private(key))
+
+
+def _issue(authority: Pair, wanted: _Wanted, key: Any, *, now: datetime, days: int) -> bytes:  # noqa: ANN401 - any kind of public key
+    """Return a certificate of an authority (PEM) that ends when the authority does, if that is sooner."""
+    issuer, issuer_key = _load(authority)
+    end = _end(issuer)
+    if end <= now:
+        raise ConfigError(f"the authority expired on {end:%Y-%m-%d}; make a new one")
+    builder = (
+        _builder(wanted.subject, key, now=now, until=min(end, now + timedelta(days=days)))
+        .issuer_name(issuer.subject)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([wanted.purpose]), critical=False)
+        .add_extension(_authority_key(issuer_key), critical=False)
+    )
+    if wanted.names is not None:
+        builder = builder.add_extension(wanted.names, critical=False)
+    return builder.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _verify(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
+    """Raise InvalidSignature or ValueError unless the issuer, one of ours, has signed a certificate."""
+    key, algorithm = issuer.public_key(), certificate.signature_hash_algorithm
+    if (
+        certificate.issuer != issuer.subject
+        or not isinstance(key, ec.EllipticCurvePublicKey)
+        or algorithm is None
+    ):
+        raise ValueError("of another authority")
+    key.verify(certificate.signature, certificate.tbs_certificate_bytes, ec.ECDSA(algorithm))
+
+
+def _builder(subject: x509.Name, key: Any, *, now: datetime, until: datetime) -> x509.CertificateBuilder:  # noqa: ANN401
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _SKEW)
         .not_valid_after(until)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 
 
@@ -196,12 +324,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _pair(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
-    return Pair(
-        certificate.public_bytes(serialization.Encoding.PEM),
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        ),
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -80,7 +80,7 @@ def test_an_expired_certificate_counts(
     code, found = _status(made, capsys)
 
     assert code == 1
-    assert "expired on 2026-01-02: issue a new one" in found["problems"][0]
+    assert "expired on 2026-01-02: renew it" in found["problems"][0]
 
 
 def test_nothing_that_runs_is_1_and_json_all_the_same(

@@ -2,9 +2,11 @@
 
 A strict walk and no parser: it takes only the tags that must stand there, only definite lengths
 in their shortest form (X.690 10.1), and nothing that reaches past its container. The standard
-library gives a certificate's bytes but not its key, and this is all the client needs of X.509.
+library gives a certificate's bytes but not its key, and this is all that the caller and the exposed
+process need of X.509.
 """
 
+import re
 from typing import Final
 
 _SEQUENCE: Final = 0x30
@@ -17,6 +19,9 @@ _LONG_FORM: Final = 0x80
 _MOST_LENGTH_BYTES: Final = 3
 #: RFC 5280 4.1.2.5.1: a two-digit year of 50 or more is in the 1900s.
 _PIVOT_YEAR: Final = 50
+
+
+_TIME: Final = re.compile("[0-9]{14}Z", re.ASCII)
 
 
 class _Walk:
@@ -83,16 +88,21 @@ def public_key_info(certificate: bytes) -> bytes:
 
 def last_day(certificate: bytes) -> str:
     """Return the day on which the certificate ends, as `2026-01-03`; raise ValueError."""
+    ends = not_after(certificate)
+    return f"{ends[:4]}-{ends[4:6]}-{ends[6:8]}"
+
+
+def not_after(certificate: bytes) -> str:
+    """Return when the certificate ends, UTC, as `20260103040506`; raise ValueError."""
     validity = _Walk(_to_validity(certificate).content(_SEQUENCE))
     validity.content(_UTC_TIME, _GENERALIZED_TIME)
     is_short = validity.has_next(_UTC_TIME)
     digits = validity.content(_UTC_TIME, _GENERALIZED_TIME).decode("ascii")
     if is_short:
         digits = ("19" if int(digits[:2]) >= _PIVOT_YEAR else "20") + digits
-    day = digits[:8]
-    if len(day) != len("YYYYMMDD") or not day.isdigit():
-        raise ValueError("not a date")
-    return f"{day[:4]}-{day[4:6]}-{day[6:]}"
+    if _TIME.fullmatch(digits) is None:  # RFC 5280 4.1.2.5 allows no other form
+        raise ValueError("not a time")
+    return digits[:-1]
 
 
 def _to_validity(certificate: bytes) -> _Walk:
