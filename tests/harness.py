@@ -179,10 +179,12 @@ def _parse(line: str) -> dict[str, Any]:
 class Caller:
     """A caller that speaks the protocol by hand, and can misspeak."""
 
-    def __init__(self, daemon: "Daemon", token: str | None = None) -> None:
+    def __init__(self, daemon: "Daemon", token: str | None = None, *, pair: Path | None = None) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(daemon.made.authority)
         context.set_alpn_protocols(["rexec/1"])
+        if pair is not None:
+            context.load_cert_chain(pair, pair.with_suffix(".key"))
         raw = socket.create_connection(("127.0.0.1", daemon.port), timeout=PATIENCE)
         self.tls = context.wrap_socket(raw, server_hostname="127.0.0.1")
         self.connection = Connection(Role.CLIENT)
@@ -346,9 +348,9 @@ class Daemon:
         line = [sys.executable, "-I", "-m", "rexecd", *arguments, "--config", str(self.made.config)]
         return subprocess.run(line, check=False, capture_output=True, text=True, timeout=PATIENCE)
 
-    def caller(self, token: str | None = "ann") -> Caller:
-        """Return a caller that speaks the protocol by hand."""
-        return Caller(self, None if token is None else self.tokens.get(token, token))
+    def caller(self, token: str | None = "ann", *, pair: Path | None = None) -> Caller:
+        """Return a caller that speaks the protocol by hand; `pair` is a client certificate beside its key."""
+        return Caller(self, None if token is None else self.tokens.get(token, token), pair=pair)
 
     def records(self, action: str | None = None, **fields: Any) -> list[dict[str, Any]]:
         """Return the records of the trail with this action and these `rexec` or event fields."""

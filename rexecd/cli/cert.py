@@ -166,6 +166,7 @@ def _authority(arguments: argparse.Namespace) -> Pair:
 
 def _keep(directory: Path, name: str, made: Pair) -> None:
     """Write a pair; never over another one."""
+    directory.mkdir(parents=True, exist_ok=True)
     certificate, key = directory / f"{name}.pem", directory / f"{name}.key"
     for path in (certificate, key):
         if path.exists():

@@ -137,7 +137,7 @@ def _tell(report: _Report, *, is_good: bool) -> None:
 
 
 def _check_installation(settings: Settings, report: _Report) -> None:
-    certificate = report.attempt(lambda: _check_certificate(settings, report))  # root's, and the gateway's to read
+    certificate = report.attempt(lambda: _check_certificate(settings, report))  # of root and gateway
     report.attempt(lambda: act_as_owner(settings.state, keep=MONITORS))  # the rest is for the monitor
     _check_policy(settings.policy, report, settings)
     state = report.attempt(lambda: _check_state(settings))

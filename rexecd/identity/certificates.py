@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from rexecd.errors import ConfigError
+from rexecd.identity.shown import ClientCertificate
 from rexecd.names import PRINCIPAL, is_name
 
 #: A caller's clock may be this much behind ours and still accept a new certificate.
@@ -35,18 +36,6 @@ class Pair:
 
     certificate_pem: bytes
     key_pem: bytes = field(repr=False)
-
-
-class ClientCertificate(NamedTuple):
-    """What counts of a caller's certificate."""
-
-    #: SHA-256 of its DER form, in hex.
-    fingerprint: str
-    #: The one common name of its subject; None if it has none, or more than one.
-    principal: str | None
-    #: The whole subject, for people (RFC 4514).
-    subject: str
-    expires: datetime
 
 
 def read_client(der: bytes) -> ClientCertificate:

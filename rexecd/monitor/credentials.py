@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from rexecd.clock import Clock
 from rexecd.errors import RexecError
-from rexecd.identity.certificates import ClientCertificate
+from rexecd.identity.shown import ClientCertificate
 from rexecd.identity.store import RevokedCertificate, Store
 from rexecd.identity.tokens import TokenRecord, Use, authenticate, refused
 from rexecd.serving import Flag

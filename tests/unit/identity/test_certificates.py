@@ -6,12 +6,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from rexecd.errors import ConfigError
-from rexecd.identity.certificates import Pair, expires, issue_server, make_authority, pin
+from rexecd.identity.certificates import (
+    Pair,
+    describe,
+    expires,
+    issue_client,
+    issue_server,
+    make_authority,
+    pin,
+    read_client,
+    renew,
+)
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 AUTHORITY = make_authority("a test authority", now=NOW, days=30)
@@ -137,3 +148,77 @@ def test_no_host_is_refused() -> None:
 def test_a_key_is_not_shown_by_repr() -> None:
     """A pair may end up in a traceback."""
     assert "PRIVATE" not in repr(AUTHORITY)
+
+
+def test_a_renewed_certificate_has_the_same_key_and_names_and_another_end(tmp_path: Path) -> None:
+    """A strict caller takes it with the old private key, and a pin still fits."""
+    renewed = renew(AUTHORITY, SERVER.certificate_pem, now=NOW, days=20)
+    before, after = describe(SERVER.certificate_pem), describe(renewed)
+
+    assert "TLSv1.3" == handshake(tmp_path, Pair(renewed, SERVER.key_pem), AUTHORITY, "localhost")
+    assert (before.kind, before.subject, before.names, before.pin) == (
+        after.kind,
+        after.subject,
+        after.names,
+        after.pin,
+    )
+    assert NOW + timedelta(days=20) == after.ends
+    assert before.fingerprint != after.fingerprint
+
+
+def test_a_client_certificate_is_renewed_as_one() -> None:
+    """It does not become a server's."""
+    client = issue_client(AUTHORITY, "ann", now=NOW, days=1)
+    renewed = describe(renew(AUTHORITY, client.certificate_pem, now=NOW, days=2))
+
+    assert ("client", "CN=ann", ()) == (renewed.kind, renewed.subject, renewed.names)
+
+
+OTHERS = {
+    "of an authority of the same name": issue_server(
+        make_authority("a test authority", now=NOW, days=30), HOSTS, now=NOW, days=1
+    ).certificate_pem,
+    "of an authority of another name": issue_server(
+        make_authority("another", now=NOW, days=30), HOSTS, now=NOW, days=1
+    ).certificate_pem,
+    "of the authority itself": AUTHORITY.certificate_pem,
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_what_the_authority_did_not_issue_it_does_not_renew(case: str) -> None:
+    """It would vouch for a key it knows nothing of."""
+    with pytest.raises(ConfigError, match="not issued by this authority"):
+        renew(AUTHORITY, OTHERS[case], now=NOW, days=1)
+
+
+def test_a_client_certificate_names_its_principal() -> None:
+    """By its one common name; the fingerprint is that of its DER form."""
+    client = issue_client(AUTHORITY, "ann@example.org", now=NOW, days=3)
+    der = ssl.PEM_cert_to_DER_cert(client.certificate_pem.decode())
+    found = read_client(der)
+
+    assert ("ann@example.org", "CN=ann@example.org") == (found.principal, found.subject)
+    assert (hashlib.sha256(der).hexdigest(), NOW + timedelta(days=3)) == (found.fingerprint, found.expires)
+
+
+@pytest.mark.parametrize("der", [b"", b"noise", b"\x30\x80" + bytes(40), SERVER.certificate_pem])
+def test_what_is_no_certificate_is_one_line(der: bytes) -> None:
+    """The gateway may say anything."""
+    with pytest.raises(ConfigError, match="not a certificate"):
+        read_client(der)
+
+
+def test_a_name_no_principal_can_have_gets_no_certificate() -> None:
+    """It would be good for nothing."""
+    with pytest.raises(ConfigError, match="cannot name a principal"):
+        issue_client(AUTHORITY, "a b", now=NOW, days=1)
+
+
+def test_a_certificate_of_another_kind_of_key_is_described() -> None:
+    """As a company or a public authority issues them."""
+    issued = trustme.CA(key_type=trustme.KeyType.RSA).issue_cert("web1.example", key_type=trustme.KeyType.RSA)
+    found = describe(issued.cert_chain_pems[0].bytes())
+
+    assert ("web1.example",) == found.names
+    assert "server" == found.kind
