@@ -36,7 +36,7 @@ _MADE: Final = "'rexecd cert init' makes one"
 
 def init(arguments: argparse.Namespace) -> int:
     """Make an authority: a certificate for everybody, and a key that belongs off the server."""
-    directory = _directory(arguments)
+    directory = _places(arguments)[0]
     made = make_authority(arguments.name, now=datetime.now(UTC), days=arguments.days)
     _keep(directory, "ca", made)
     say.out(f"rexecd: made {directory / 'ca.pem'}, for everybody: {_life(describe(made.certificate_pem))}")
@@ -148,20 +148,22 @@ def _describe(path: Path) -> Facts:
         raise ConfigError(line if line.startswith(str(path)) else f"{path}: {line}") from None
 
 
-def _directory(arguments: argparse.Namespace) -> Path:
-    """Return where the authority is: as it was said, or beside the server's certificate."""
+def _places(arguments: argparse.Namespace) -> list[Path]:
+    """Return where an authority's files may be: as it was said; or where `init` and `install` put them."""
     if arguments.authority is not None:
-        return Path(arguments.authority)
-    return load_settings(arguments.config).certificate.parent
+        return [arguments.authority]
+    settings = load_settings(arguments.config)
+    return [settings.certificate.parent, settings.source.parent]
 
 
 def _authority(arguments: argparse.Namespace) -> Pair:
-    directory = _directory(arguments)
-    certificate = read_file(directory / "ca.pem", hint=_MADE)
-    return Pair(
-        certificate,
-        read_file(directory / "ca.key", secret=True, hint="fetch it, or name where it is with --authority"),
+    places = _places(arguments)
+    certificate, key = (
+        next((place / name for place in places if (place / name).exists()), places[0] / name)
+        for name in ("ca.pem", "ca.key")
     )
+    elsewhere = "if it is kept elsewhere, as it should, name its directory with --authority"
+    return Pair(read_file(certificate, hint=_MADE), read_file(key, secret=True, hint=elsewhere))
 
 
 def _keep(directory: Path, name: str, made: Pair) -> None:

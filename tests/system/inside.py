@@ -273,6 +273,15 @@ def certificate_reload() -> None:
     (certs / "server.pem").write_bytes(keep["server.pem"])
     sh(f"systemctl reload {GATEWAY}")
     wait_for(lambda: pin() == first, "the first certificate")
+    sh("rexecd cert renew --days 20")
+    sh(f"systemctl reload {GATEWAY}")
+    wait_for(lambda: records("certificate-expiring"), "a record of the end that is near")
+    check(pin() == first, "the key has changed")
+    check("renew it" in sh("rexecd status 2>&1"), "status does not warn")
+    check("renew it" in journal(GATEWAY), "the log does not warn")
+    sh("rexecd cert renew")
+    sh(f"systemctl reload {GATEWAY}")
+    check(rexec("both").returncode == 3, "a renewed certificate is refused")
 
 
 def restarts() -> None:
