@@ -433,13 +433,19 @@ def after_boot() -> None:
     sh("rexecd audit verify")
 
 
+def _tokens() -> list[dict[str, object]]:
+    """Return every token, but for when it was last used."""
+    rows: list[dict[str, object]] = json.loads(sh("rexecd token list --json"))
+    return [{name: value for name, value in row.items() if not name.startswith("last_")} for row in rows]
+
+
 def upgrade() -> None:
     """An upgrade writes units anew under load, refuses nobody, and touches nothing else."""
     unit = Path("/usr/local/lib/systemd/system", GATEWAY)
     unit.write_text(unit.read_text().replace("# Written by", "# Written long ago by"))
     kept = {path: path.read_bytes() for path in Path("/etc/rexecd").rglob("*") if path.is_file()}
-    tokens, trail = Path("/var/lib/rexecd/tokens.sqlite"), Path("/var/log/rexecd/audit.jsonl")
-    stored, recorded = tokens.read_bytes(), trail.read_bytes()
+    trail = Path("/var/log/rexecd/audit.jsonl")
+    stored, recorded = _tokens(), trail.read_bytes()
     before, load = main_pid(GATEWAY), Load(4)
     with load.running():
         said = sh("/opt/rexecd/bin/rexecd install --host elsewhere")
@@ -448,7 +454,7 @@ def upgrade() -> None:
     check("done: both processes are restarted" in said and main_pid(GATEWAY) != before, "not restarted", said)
     load.check_nobody_lost()
     check(kept == {path: path.read_bytes() for path in kept}, "configuration was touched")
-    check(stored == tokens.read_bytes(), "tokens were touched")
+    check(stored == _tokens(), "tokens were touched")
     check(trail.read_bytes().startswith(recorded), "the trail was touched")
     sh("rexecd audit verify")
 
