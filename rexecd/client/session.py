@@ -20,6 +20,7 @@ from rexecd.client.deadline import Deadline
 from rexecd.client.dial import dial
 from rexecd.client.errors import ConnectFailed, ConnectionLost, ProtocolBroken, UsageError
 from rexecd.client.exchange import WANTED_SIGNAL, Descriptor, Exchange, Memory, Sink
+from rexecd.client.identity import make_identity
 from rexecd.client.link import Link
 from rexecd.client.results import MAX_OUTPUT, Collector, Outcome, Result
 from rexecd.client.trust import make_trust
@@ -64,19 +65,28 @@ def connect(
     token: str,
     ca: str | os.PathLike[str] | None = None,
     pin: str | None = None,
+    known_hosts: str | os.PathLike[str] | None = None,
+    cert: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
     connect_timeout: float = CONNECT_TIMEOUT,
     answer_timeout: float = ANSWER_TIMEOUT,
 ) -> "Session":
     """Return an authenticated session with the rexecd at `host` (`name[:port]`, `[ipv6]:port`).
 
     `ca` is a file with the certificate of the server's authority, `pin` the server's key as
-    `sha256:HEX`; one is needed, and where both are given both have to hold. Raise CallerError.
+    `sha256:HEX`; where both are given both have to hold. Without them, `known_hosts` is a file with
+    the keys of servers somebody has said yes to. It is read and never written, and nobody is
+    asked: UnknownHost and ChangedKey have the `fingerprint` that was found. One of the three is needed.
+
+    `cert` and `key` are files with the caller's certificate and its key, for servers that want
+    one; `key` may be left out where it is in the same file. Raise CallerError.
     """
     address = parse_address(host)
-    trust = make_trust(ca, pin)
+    trust = make_trust(address, ca, pin, known_hosts)
+    identity = make_identity(cert, key)
     secret = check_token(token)
     deadline = Deadline(connect_timeout)
-    conversation = Conversation(Link(dial(address, trust, deadline)), str(address))
+    conversation = Conversation(Link(dial(address, trust, deadline, identity)), str(address))
     try:
         conversation.say(Authenticate(secret))
         accepted = conversation.wait(deadline)
