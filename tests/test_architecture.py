@@ -86,7 +86,7 @@ FLOORS: Final[list[set[str]]] = [
     {"cli.say", "cli.tools", "cli.units", "cli.owner"},
     {"cli.gateway", "cli.monitor", "cli.serve", "cli.init"},
     {"cli.operate", "cli.demo", "cli.config", "cli.check", "cli.policy", "cli.steps"},
-    {"cli.install", "cli.status", "cli.interrupts"},
+    {"cli.install", "cli.status", "cli.interrupts", "cli.firstuse"},
     {"cli.call"},
     {"cli.rexec", "cli.rexecd"},
     {"__main__"},
@@ -96,7 +96,7 @@ FLOORS: Final[list[set[str]]] = [
 EMPTY: Final = {"wire", "seam", "policy", "identity", "audit", "execution", "gateway", "monitor", "cli"}
 TRUSTED: Final = {"policy", "identity", "execution", "audit", "monitor"}
 #: The doors of the caller's program.
-CALLING: Final = {"cli.rexec", "cli.call", "cli.interrupts"}
+CALLING: Final = {"cli.rexec", "cli.call", "cli.firstuse", "cli.interrupts"}
 CALLERS: Final = {"", "errors", "limits", "printable", "codec", "wire", "client", "cli.say"} | CALLING
 
 #: Who may import a module that can do harm: files, or whole packages, of rexecd/.

@@ -8,19 +8,19 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from rexecd.cli import say
+from rexecd.cli.firstuse import open_session
 from rexecd.cli.interrupts import Interrupts, Terminated, handling
 from rexecd.client.arguments import Options, parse_arguments
-from rexecd.client.credentials import find_token
 from rexecd.client.errors import OWN_FAULT, CallerError, Refused, UsageError
 from rexecd.client.interactive import Shell, Voice, ending_notes
 from rexecd.client.listing import as_object, find_entry, make_help, make_table
 from rexecd.client.report import dump, report_failure, report_outcome
 from rexecd.client.results import MAX_OUTPUT, SIGNAL_BASE, Collector, Outcome, Stream
-from rexecd.client.session import Session, connect
+from rexecd.client.session import Session
 from rexecd.client.values import make_line
 from rexecd.limits import MAX_LINE
 from rexecd.printable import printable
@@ -72,7 +72,7 @@ def _serve(argv: Sequence[str], interrupts: Interrupts, *, has_input: bool) -> i
 
 def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> int:
     line = make_line(options.command, options.value_files)
-    with _connect(options, os.environ) as session, interrupts.attending(session):
+    with open_session(options, os.environ) as session, interrupts.attending(session):
         if options.is_list:
             return _list(session, is_json=options.is_json)
         if options.help_for is not None:
@@ -81,14 +81,6 @@ def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> in
             return _interact(session, interrupts, options)
         run = _run_to_json if options.is_json else _run
         return run(session, line, options, has_input=has_input)
-
-
-def _connect(options: Options, environ: Mapping[str, str]) -> Session:
-    ca, pin = options.ca, options.pin
-    if ca is None and pin is None:  # what was typed is not mixed with what was set up for another host
-        ca, pin = environ.get("REXEC_CA") or None, environ.get("REXEC_PIN") or None
-    token = find_token(options.token, options.token_file, environ)
-    return connect(options.host, token=token, ca=ca, pin=pin, connect_timeout=options.connect_timeout)
 
 
 def _list(session: Session, *, is_json: bool) -> int:

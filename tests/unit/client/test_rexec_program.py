@@ -174,7 +174,7 @@ def test_an_unexpected_error_is_one_line_without_its_values(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError(TOKEN)
 
-    monkeypatch.setattr("rexecd.cli.call.connect", fail)
+    monkeypatch.setattr("rexecd.cli.firstuse.connect", fail)
 
     assert main(["web1", "x"]) == 255
     assert capfdbinary.readouterr().err == b"rexec: error: internal error: RuntimeError\n"
