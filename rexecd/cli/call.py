@@ -21,6 +21,7 @@ from rexecd.client.listing import as_object, find_entry, make_help, make_table
 from rexecd.client.report import dump, report_failure, report_outcome
 from rexecd.client.results import MAX_OUTPUT, SIGNAL_BASE, Collector, Outcome, Stream
 from rexecd.client.session import Session
+from rexecd.client.times import spell_span
 from rexecd.client.values import make_line
 from rexecd.limits import MAX_LINE
 from rexecd.printable import printable
@@ -28,6 +29,8 @@ from rexecd.wire.messages import Offer
 
 _STDIN: Final = 0
 _PROMPT: Final = "->> "
+#: Seconds: who calls once a week should hear of a token's end in time.
+_SOON: Final = 7 * 86400.0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -73,6 +76,7 @@ def _serve(argv: Sequence[str], interrupts: Interrupts, *, has_input: bool) -> i
 def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> int:
     line = make_line(options.command, options.value_files)
     with open_session(options, os.environ) as session, interrupts.attending(session):
+        _warn_of_end(session.token_expires_in)
         if options.is_list:
             return _list(session, is_json=options.is_json)
         if options.help_for is not None:
@@ -81,6 +85,12 @@ def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> in
             return _interact(session, interrupts, options)
         run = _run_to_json if options.is_json else _run
         return run(session, line, options, has_input=has_input)
+
+
+def _warn_of_end(seconds: float | None) -> None:
+    """Say when the token expires, if that is soon."""
+    if seconds is not None and seconds <= _SOON:
+        say.warning("rexec", f"the token expires in {spell_span(seconds)}: ask the operator for a new one")
 
 
 def _list(session: Session, *, is_json: bool) -> int:

@@ -154,6 +154,8 @@ class Session:
         self.connection_id = accepted.connection_id
         self.principal = accepted.principal
         self.banner = accepted.banner
+        #: In how many seconds from the beginning of the session the token expires; None if it does not.
+        self.token_expires_in: float | None = float(accepted.expires_in) or None
         self._is_running = False
         self._is_closed = False
         self._wake, self._waker = os.pipe()
