@@ -15,7 +15,6 @@ from rexecd.client.address import parse_address
 from rexecd.client.arguments import Options
 from rexecd.client.credentials import find_token
 from rexecd.client.errors import ChangedKey, UnknownHost, Untrusted, UsageError
-from rexecd.client.known_hosts import default_path, remember
 from rexecd.client.session import Session, connect
 from rexecd.printable import printable
 
@@ -72,7 +71,11 @@ def _choose_trust(options: Options, environ: Mapping[str, str]) -> _Trust:
     if options.ca is not None or options.pin is not None or options.known_hosts is not None:
         return _Trust(options.ca, options.pin, options.known_hosts)
     ca, pin = environ.get("REXEC_CA") or None, environ.get("REXEC_PIN") or None
-    return _Trust(ca, pin, default_path(environ) if ca is None and pin is None else None)
+    if ca is not None or pin is not None:
+        return _Trust(ca, pin, None)
+    from rexecd.client.known_hosts import default_path  # noqa: PLC0415 - not for who said whom to trust
+
+    return _Trust(None, None, default_path(environ))
 
 
 def _is_trusted(place: str, unknown: UnknownHost) -> bool:
@@ -118,6 +121,8 @@ def _line(terminal: int) -> bytes | None:
 
 
 def _remember(path: str, host: str, fingerprint: str) -> None:
+    from rexecd.client.known_hosts import remember  # noqa: PLC0415 - as above
+
     try:
         remember(path, parse_address(host), fingerprint)
     except (OSError, UsageError) as error:

@@ -15,45 +15,16 @@ import re
 import shlex
 import stat
 from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from rexecd.client.address import Address, ascii_host, parse_address
-from rexecd.client.errors import ChangedKey, UnknownHost, UsageError
+from rexecd.client.errors import UsageError
+from rexecd.client.trust import Known
 
 _LINE: Final = re.compile(rb"[ \t]*([!-~]+:[0-9]+)[ \t]+sha256:([0-9A-Fa-f]{64})[ \t]*\r?")
 #: Some ten thousand hosts; more is a mistake (`--known-hosts /var/log/...`).
 _MAX_FILE: Final = 1024 * 1024
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
-
-
-class Known(NamedTuple):
-    """What a file says of one host; no key at all where it does not name it."""
-
-    path: str
-    #: Each key with its line, counted from 1. Several: any of them, as while keys are changed over.
-    keys: tuple[tuple[int, bytes], ...]
-
-    def check(self, digest: bytes, place: str) -> None:
-        """Raise UnknownHost or ChangedKey unless the server's key is one of those."""
-        if any(digest == key for _, key in self.keys):
-            return
-        fingerprint = f"sha256:{digest.hex()}"
-        if not self.keys:
-            raise UnknownHost(
-                f"{place}: the server is not known yet; its key is {fingerprint}",
-                hint="compare it with the operator's ('rexecd check' or 'rexecd cert show' there prints it); "
-                f"if it is the same, give --pin {fingerprint}, or say yes to it once in a terminal",
-                fingerprint=fingerprint,
-            )
-        numbers = [str(line) for line, _ in self.keys]
-        where = f"{self.path}, line{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
-        script = ";".join(f"{number}d" for number in numbers)
-        raise ChangedKey(
-            f"{place}: THE SERVER'S KEY HAS CHANGED! Someone may stand in between. It has {fingerprint}, "
-            f"and not the one it had before ({where}). Nothing was sent",
-            hint=f"if the operator says that this key is right: sed -i '{script}' {shlex.quote(self.path)}",
-            fingerprint=fingerprint,
-        )
 
 
 def default_path(environ: Mapping[str, str]) -> str | None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from rexecd.client.address import parse_address
+from rexecd.client.address import Address, parse_address
 from rexecd.client.conversation import Conversation
 from rexecd.client.credentials import check_token
 from rexecd.client.deadline import Deadline
@@ -23,7 +23,7 @@ from rexecd.client.exchange import WANTED_SIGNAL, Descriptor, Exchange, Memory, 
 from rexecd.client.identity import make_identity
 from rexecd.client.link import Link
 from rexecd.client.results import MAX_OUTPUT, Collector, Outcome, Result
-from rexecd.client.trust import make_trust
+from rexecd.client.trust import Known, make_trust
 from rexecd.errors import RexecError
 from rexecd.limits import MAX_JUSTIFICATION, MAX_LINE
 from rexecd.wire.messages import (
@@ -82,7 +82,7 @@ def connect(
     one; `key` may be left out where it is in the same file. Raise CallerError.
     """
     address = parse_address(host)
-    trust = make_trust(address, ca, pin, known_hosts)
+    trust = make_trust(ca, pin, None if known_hosts is None else _load(known_hosts, address))
     identity = make_identity(cert, key)
     secret = check_token(token)
     deadline = Deadline(connect_timeout)
@@ -97,6 +97,13 @@ def connect(
         conversation.close()
         raise
     return Session(conversation, accepted, answer_timeout=answer_timeout)
+
+
+def _load(path: str | os.PathLike[str], address: Address) -> Known:
+    """Return what a file of known hosts says of a server; raise UsageError."""
+    from rexecd.client.known_hosts import load  # noqa: PLC0415 - locks and patterns that a start can do without
+
+    return load(os.fspath(path), address)
 
 
 def line_of(command: str | Sequence[str]) -> str:

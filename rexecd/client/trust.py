@@ -13,15 +13,22 @@ import hashlib
 import hmac
 import os
 import re
+import shlex
 import ssl
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from rexecd.client.address import Address
 from rexecd.client.certificate import public_key_info
-from rexecd.client.errors import CallerError, ConnectFailed, ProtocolBroken, Untrusted, UsageError
+from rexecd.client.errors import (
+    CallerError,
+    ChangedKey,
+    ConnectFailed,
+    ProtocolBroken,
+    UnknownHost,
+    Untrusted,
+    UsageError,
+)
 from rexecd.client.identity import Identity, present, refusal
-from rexecd.client.known_hosts import Known, load
 from rexecd.wire.transport import ALPN
 
 _PIN: Final = re.compile(r"sha256:([0-9A-Fa-f]{64})")
@@ -35,6 +42,36 @@ SHED: Final = (
     "a server ends it like this when it is full, and for a while after failed attempts from an address: "
     "try again in a minute"
 )
+
+
+class Known(NamedTuple):
+    """What a file says of one host; no key at all where it does not name it."""
+
+    path: str
+    #: Each key with its line, counted from 1. Several: any of them, as while keys are changed over.
+    keys: tuple[tuple[int, bytes], ...]
+
+    def check(self, digest: bytes, place: str) -> None:
+        """Raise UnknownHost or ChangedKey unless the server's key is one of those."""
+        if any(digest == key for _, key in self.keys):
+            return
+        fingerprint = f"sha256:{digest.hex()}"
+        if not self.keys:
+            raise UnknownHost(
+                f"{place}: the server is not known yet; its key is {fingerprint}",
+                hint="compare it with the operator's ('rexecd check' or 'rexecd cert show' there prints it); "
+                f"if it is the same, give --pin {fingerprint}, or say yes to it once in a terminal",
+                fingerprint=fingerprint,
+            )
+        numbers = [str(line) for line, _ in self.keys]
+        where = f"{self.path}, line{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
+        script = ";".join(f"{number}d" for number in numbers)
+        raise ChangedKey(
+            f"{place}: THE SERVER'S KEY HAS CHANGED! Someone may stand in between. It has {fingerprint}, "
+            f"and not the one it had before ({where}). Nothing was sent",
+            hint=f"if the operator says that this key is right: sed -i '{script}' {shlex.quote(self.path)}",
+            fingerprint=fingerprint,
+        )
 
 
 class Trust(NamedTuple):
@@ -53,17 +90,12 @@ class Trust(NamedTuple):
         return self.known is None or bool(self.known.keys)
 
 
-def make_trust(
-    address: Address,
-    ca: str | os.PathLike[str] | None,
-    pin: str | None,
-    known_hosts: str | os.PathLike[str] | None,
-) -> Trust:
-    """Return what was asked for; raise UsageError when that is nothing, no pin, or no sound file."""
-    if known_hosts is not None:
+def make_trust(ca: str | os.PathLike[str] | None, pin: str | None, known: Known | None = None) -> Trust:
+    """Return what was asked for; raise UsageError when that is nothing, no pin, or too much."""
+    if known is not None:
         if ca is not None or pin is not None:
             raise UsageError("known hosts are for servers without --ca and --pin", hint=_NAME_ONE)
-        return Trust(None, None, load(os.fspath(known_hosts), address))
+        return Trust(None, None, known)
     if ca is None and pin is None:
         raise UsageError("nothing says how to recognise the server", hint=_NAME_ONE)
     authority = None if ca is None else os.fspath(ca)

@@ -161,5 +161,6 @@ def test_what_is_wrong_here_reaches_no_network(authority: Authority, tmp_path: P
     known.chmod(0o600)
     with pytest.raises(client.UsageError, match="not a line"):
         client.connect("127.0.0.1:1", token=TOKEN, known_hosts=known)
+    known.write_text("")
     with pytest.raises(client.UsageError, match="known hosts are for servers without"):
         client.connect("127.0.0.1:1", token=TOKEN, known_hosts=known, ca=authority.path)
