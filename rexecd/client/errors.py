@@ -110,7 +110,10 @@ class Busy(CallerError):
 
 #: What each code means, and the remedy, as the answer to a request.
 _MEANINGS: Final[Mapping[Code, tuple[type[CallerError], str | None]]] = {
-    Code.AUTHENTICATION_FAILED: (AuthenticationFailed, "ask the operator for a new token"),
+    Code.AUTHENTICATION_FAILED: (
+        AuthenticationFailed,
+        "ask the operator: the token may be over, or good from elsewhere or with a certificate (--cert) only",
+    ),
     Code.NOT_PERMITTED: (Refused, "'rexec --list HOST' or 'help' shows what you may run"),
     Code.BAD_LINE: (Refused, "quote the line as for a shell; there is none: no pipes, globs or $NAME"),
     Code.BAD_ARGUMENT: (Refused, "'NAME --help' shows what it takes"),
