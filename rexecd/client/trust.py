@@ -53,7 +53,7 @@ class Known(NamedTuple):
 
     def check(self, digest: bytes, place: str) -> None:
         """Raise UnknownHost or ChangedKey unless the server's key is one of those."""
-        if any(digest == key for _, key in self.keys):
+        if any(hmac.compare_digest(digest, key) for _, key in self.keys):
             return
         fingerprint = f"sha256:{digest.hex()}"
         if not self.keys:

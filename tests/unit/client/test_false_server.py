@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 import trustme
@@ -19,10 +20,17 @@ _HANDSHAKE, _CIPHER, _ALERT, _DATA = 22, 20, 21, 23
 NOWHERE = "sha256:" + "0" * 64
 
 
+class Leaf(Protocol):
+    """A certificate that a server can present."""
+
+    def configure_cert(self, context: ssl.SSLContext) -> None:
+        """Let a server present it."""
+
+
 class FalseServer:
     """Shake hands with whoever comes, and keep what is received: on the wire, and inside TLS."""
 
-    def __init__(self, leaf: trustme.LeafCert) -> None:
+    def __init__(self, leaf: Leaf) -> None:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.set_alpn_protocols(["rexec/1"])
         leaf.configure_cert(self._context)
@@ -74,7 +82,7 @@ def records(wire: bytes) -> list[tuple[int, int]]:
 
 
 @contextlib.contextmanager
-def false(leaf: trustme.LeafCert, connections: int = 1) -> Iterator[FalseServer]:
+def false(leaf: Leaf, connections: int = 1) -> Iterator[FalseServer]:
     """Give a false server for so many connections, and see what they sent when all are over."""
     server = FalseServer(leaf)
     thread = threading.Thread(target=server.serve, args=(connections,))
@@ -101,10 +109,31 @@ def expired(authority: Authority) -> trustme.LeafCert:
     return authority.issue(not_before=ended - timedelta(days=9), not_after=ended)
 
 
-CASES: dict[str, tuple[Callable[[Authority, Authority], trustme.LeafCert], int]] = {
+def too_early(authority: Authority) -> trustme.LeafCert:
+    """Return a certificate that will be good one day."""
+    begins = datetime.now(UTC) + timedelta(days=9)
+    return authority.issue(not_before=begins, not_after=begins + timedelta(days=9))
+
+
+class SelfSigned:
+    """A certificate that is its own authority."""
+
+    def __init__(self) -> None:
+        self._pair = trustme.CA()
+
+    def configure_cert(self, context: ssl.SSLContext) -> None:
+        """Let a server present it."""
+        with self._pair.private_key_pem.tempfile() as key, self._pair.cert_pem.tempfile() as certificate:
+            context.load_cert_chain(certificate, key)
+
+
+CASES: dict[str, tuple[Callable[[Authority, Authority], Leaf], int]] = {
     "wrong authority": (lambda _right, other: other.issue(), 1),
     "wrong name": (lambda right, _other: right.issue("elsewhere.example"), 1),
     # The second connection is for the day on which it ended.
+    "address as a name": (lambda right, _other: right.issue("localhost"), 1),
+    "signed by itself": (lambda _right, _other: SelfSigned(), 1),
+    "not valid yet": (lambda right, _other: too_early(right), 1),
     "expired": (lambda right, _other: expired(right), 2),
 }
 
