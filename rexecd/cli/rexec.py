@@ -1,333 +1,90 @@
-"""`rexec`: run a permitted command on another host, or hold an interactive session with it.
+"""`rexec`'s first moments: what is secret is taken out of sight before anything slow is loaded.
 
-This is the door: it reads the command line, the environment and the standard descriptors, and
-turns every error into one line and an exit status (DESIGN: 128+N, 124 to 127, 255).
+Rule 1: nothing of ours is imported here but inside `main`: every import is time in which the token shows.
+Rule 2: what a platform or a sandbox does not allow is left undone without a word.
 """
 
-import contextlib
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import FrameType
+from collections.abc import Sequence
 from typing import Final
 
-from rexecd.cli import say
-from rexecd.client.arguments import Options, parse_arguments
-from rexecd.client.credentials import find_token
-from rexecd.client.errors import OWN_FAULT, CallerError, Refused, UsageError
-from rexecd.client.interactive import Shell, Voice, ending_notes
-from rexecd.client.listing import as_object, find_entry, make_help, make_table
-from rexecd.client.report import dump, report_failure, report_outcome
-from rexecd.client.results import MAX_OUTPUT, SIGNAL_BASE, Collector, Outcome, Stream
-from rexecd.client.session import Session, connect
-from rexecd.client.values import make_line
-from rexecd.limits import MAX_LINE
-from rexecd.printable import printable
-from rexecd.wire.messages import Offer
-
-_STDIN: Final = 0
-_PROMPT: Final = "->> "
-#: Seconds a command has to end in order when rexec was told to end.
-_MOMENT: Final = 2.0
-
-
-class Terminated(BaseException):
-    """A signal asks the program to end; no `except Exception` may stop it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-class Interrupts:
-    """What signals mean: the first of a kind goes to the running command, the next one ends rexec.
-
-    TERM and HUP end it all the same, when the command has had a moment to end in order: whoever sends
-    them does not want to wait.
-    """
-
-    def __init__(self) -> None:
-        self._session: Session | None = None
-        self._told: set[int] = set()
-        #: The signal that ends rexec in a moment; 0 for none.
-        self._ending = 0
-
-    @contextlib.contextmanager
-    def attending(self, session: Session) -> Iterator[None]:
-        """Let the running command of `session` get the first one, also if it comes as a wait begins."""
-        self._session = session
-        before = signal.set_wakeup_fd(session.wakeup_descriptor, warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(before)
-            self._session = None
-
-    def renew(self) -> None:
-        """Let the next one be a first one again."""
-        self._told.clear()
-
-    def interrupt(self, number: int, _frame: FrameType | None) -> None:
-        """Handle SIGINT and SIGQUIT; raise KeyboardInterrupt or Terminated."""
-        if number in self._told or not self._tell(number):
-            raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
-        self._told.add(number)
-
-    def forward(self, number: int, _frame: FrameType | None) -> None:
-        """Handle SIGUSR1 and SIGUSR2, each of which goes to the command; raise Terminated without one."""
-        if not self._tell(number):
-            raise Terminated(number)
-
-    def terminate(self, number: int, _frame: FrameType | None) -> None:
-        """Handle SIGTERM and SIGHUP; raise Terminated, or give the running command a moment before."""
-        if self._ending or not self._tell(number):
-            raise Terminated(number)
-        self._ending = number
-        signal.setitimer(signal.ITIMER_REAL, _MOMENT)
-
-    def give_up(self, _number: int, _frame: FrameType | None) -> None:
-        """Handle the end of that moment; raise Terminated. The server ends the command."""
-        raise Terminated(self._ending or signal.SIGALRM)
-
-    def _tell(self, number: int) -> bool:
-        """Send a signal to the running command; return whether there is one."""
-        if self._session is None or not self._session.is_running:
-            return False
-        self._session.signal(signal.Signals(number).name)
-        return True
+_OPTION: Final = b"--token"
+#: Where /proc/self/stat has arg_start and arg_end, counted behind the process's name (proc(5): 48 and 49).
+_ARG_START: Final = 45
+_SIGINT_STATUS: Final = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `rexec` and return its exit status; nothing is ever raised."""
     try:
-        has_input = _fill_standard_descriptors()
-        interrupts = Interrupts()
-        with _handling(interrupts):
-            return _serve(sys.argv[1:] if argv is None else argv, interrupts, has_input=has_input)
-    except CallerError as error:
-        say.error("rexec", str(error), error.hint)
-        return error.exit_status
-    except (KeyboardInterrupt, Terminated, BrokenPipeError) as ending:
-        return SIGNAL_BASE + _signal_behind(ending)
-    except OSError as error:
-        say.error("rexec", f"the output cannot be written: {error.strerror or type(error).__name__}")
-    except Exception as error:  # noqa: BLE001 - a traceback could show the token
-        say.error("rexec", f"internal error: {type(error).__name__}")
-    return OWN_FAULT
+        if argv is None:
+            _hide_token()
+            _leave_no_core()
+        from rexecd.cli import call  # noqa: PLC0415 - rule 1
+    except KeyboardInterrupt:
+        return _SIGINT_STATUS
+    return call.main(sys.argv[1:] if argv is None else argv)
 
 
-def _signal_behind(ending: BaseException) -> int:
-    if isinstance(ending, Terminated):
-        return ending.number
-    # Whoever read our output has enough: quietly, as if SIGPIPE had ended us.
-    return signal.SIGPIPE if isinstance(ending, BrokenPipeError) else signal.SIGINT
+def _hide_token() -> None:
+    """Overwrite --token's value in the list of processes, byte for byte; our own copy of it stays.
 
-
-def _serve(argv: Sequence[str], interrupts: Interrupts, *, has_input: bool) -> int:
-    options = parse_arguments(argv)
-    if options.answer:
-        _answer(options.answer)
-        return 0
-    if not options.is_json or options.is_list:
-        return _perform(options, interrupts, has_input=has_input)
-    try:
-        return _perform(options, interrupts, has_input=has_input)
-    except CallerError as error:
-        say.write(Stream.STDOUT, dump(report_failure(error)))
-        return error.exit_status
-
-
-def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> int:
-    line = make_line(options.command, options.value_files)
-    with _connect(options, os.environ) as session, interrupts.attending(session):
-        if options.is_list:
-            return _list(session, is_json=options.is_json)
-        if options.help_for is not None:
-            return _help(session, options.help_for, is_json=options.is_json)
-        if not options.command:
-            return _interact(session, interrupts, options)
-        run = _run_to_json if options.is_json else _run
-        return run(session, line, options, has_input=has_input)
-
-
-def _connect(options: Options, environ: Mapping[str, str]) -> Session:
-    ca, pin = options.ca, options.pin
-    if ca is None and pin is None:  # what was typed is not mixed with what was set up for another host
-        ca, pin = environ.get("REXEC_CA") or None, environ.get("REXEC_PIN") or None
-    token = find_token(options.token, options.token_file, environ)
-    return connect(options.host, token=token, ca=ca, pin=pin, connect_timeout=options.connect_timeout)
-
-
-def _list(session: Session, *, is_json: bool) -> int:
-    entries = session.list()
-    if is_json:
-        say.write(Stream.STDOUT, dump([as_object(entry) for entry in entries]))
-    else:
-        _answer(make_table(entries, printable))
-    return 0
-
-
-def _help(session: Session, name: str, *, is_json: bool) -> int:
-    entry = find_entry(session.list(), name)
-    if entry is None:
-        raise Refused(f"{name!r} is unknown or not permitted", hint="'rexec --list HOST' shows what is")
-    if is_json:
-        say.write(Stream.STDOUT, dump(as_object(entry)))
-    else:
-        _answer(make_help(entry, printable))
-    return 0
-
-
-def _run(session: Session, line: str, options: Options, *, has_input: bool) -> int:
-    outcome = _execute(session, line, say.write, options, has_input=has_input)
-    if outcome.truncated or outcome.reason is not None:
-        for note in ending_notes(outcome):
-            say.note("rexec", note)
-    return outcome.returncode
-
-
-def _run_to_json(session: Session, line: str, options: Options, *, has_input: bool) -> int:
-    collector = Collector(MAX_OUTPUT)
-    try:
-        outcome = _execute(session, line, collector.take, options, has_input=has_input)
-        report, status = report_outcome(outcome, collector.stdout, collector.stderr), outcome.returncode
-    except CallerError as error:
-        report, status = report_failure(error, collector.stdout, collector.stderr), error.exit_status
-    say.write(Stream.STDOUT, dump(report))
-    return status
-
-
-def _execute(
-    session: Session, line: str, sink: Callable[[Stream, bytes], None], options: Options, *, has_input: bool
-) -> Outcome:
-    return session.execute(
-        line,
-        offer=Offer.OPTIONAL if has_input else Offer.NONE,
-        source=_STDIN if has_input else None,
-        sink=sink,
-        reason=options.reason,
-        timeout=options.timeout,
-    )
-
-
-def _interact(session: Session, interrupts: Interrupts, options: Options) -> int:
-    is_terminal = sys.stdin is not None and sys.stdin.isatty()
-    ask = _ask_terminal if is_terminal else _ask_pipe
-    if is_terminal:
-        _prepare_editing(session)
-
-    def next_line() -> str | None:
-        interrupts.renew()
-        return ask()
-
-    voice = Voice(
-        ask=next_line,
-        answer=_answer,
-        complain=lambda error: say.error("rexec", str(error), error.hint),
-        note=say.aside,
-        clean=printable,
-        sink=say.write,
-    )
-    Shell(session, voice, reason=options.reason, timeout=options.timeout).run()
-    return 0
-
-
-def _ask_terminal() -> str | None:
-    try:
-        return input(_PROMPT)
-    except EOFError:
-        _answer("\n")
-        return None
-    except UnicodeDecodeError:
-        raise UsageError("the line is not valid UTF-8") from None
-
-
-def _ask_pipe() -> str | None:
-    """Read one line, holding no more of it than may be sent."""
-    if sys.stdin is None:
-        return None
-    most = MAX_LINE + 1
-    try:
-        data = sys.stdin.buffer.readline(most)
-        if len(data) == most and not data.endswith(b"\n"):
-            while (more := sys.stdin.buffer.readline(most)) and not more.endswith(b"\n"):
-                pass
-            raise UsageError(f"the line is longer than {MAX_LINE} bytes")
-        return data.decode() if data else None
-    except UnicodeDecodeError:
-        raise UsageError("the line is not valid UTF-8") from None
-    except KeyboardInterrupt:  # no person is there to begin the line anew
-        raise Terminated(signal.SIGINT) from None
-    except OSError as error:
-        raise UsageError(f"standard input: {error.strerror}") from None
-
-
-def _prepare_editing(session: Session) -> None:
-    """Give the prompt line editing, history, and command names on the tabulator key."""
-    try:
-        import readline  # noqa: PLC0415 - only for a terminal, and not every Python has it
-    except ImportError:
-        return
-    names: list[str] = []
-
-    def complete(text: str, state: int) -> str | None:
-        if not names:
-            with contextlib.suppress(CallerError):
-                names.extend(["help ", "exit", *(f"{entry.name} " for entry in session.list())])
-        fitting = [name for name in names if name.startswith(text)]
-        return fitting[state] if state < len(fitting) else None
-
-    readline.set_completer(complete)
-    readline.set_completer_delims(" \t\n")
-    is_libedit = "libedit" in (readline.__doc__ or "")
-    readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
-
-
-def _answer(text: str) -> None:
-    """Write text that is safe to print; what the terminal's encoding lacks is escaped."""
-    encoding = sys.stdout.encoding if sys.stdout is not None else "utf-8"
-    say.write(Stream.STDOUT, text.encode(encoding, "backslashreplace"))
-
-
-def _fill_standard_descriptors() -> bool:
-    """Make sure 0, 1 and 2 are open, so that no socket of ours becomes a standard one.
-
-    Return whether there was a standard input. Output to a closed descriptor stays the error it
-    was; complaints to one are dropped.
+    Also behind HOST, where it is the other side's: what is shown of a command line is no use to anybody then.
     """
-    missing = set()
-    for descriptor, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            missing.add(os.open(os.devnull, flags))  # the lowest free number, which is this one
-    return _STDIN not in missing
-
-
-@contextlib.contextmanager
-def _handling(interrupts: Interrupts) -> Iterator[None]:
-    """Handle signals while the program runs; one that was ignored (nohup) stays so."""
-    wanted = {
-        signal.SIGINT: interrupts.interrupt,
-        signal.SIGQUIT: interrupts.interrupt,
-        signal.SIGUSR1: interrupts.forward,
-        signal.SIGUSR2: interrupts.forward,
-        signal.SIGTERM: interrupts.terminate,
-        signal.SIGHUP: interrupts.terminate,
-        signal.SIGALRM: interrupts.give_up,
-    }
-    before = {number: signal.getsignal(number) for number in wanted}
-    for number, handler in wanted.items():
-        if before[number] not in (signal.SIG_IGN, None) or number == signal.SIGALRM:
-            signal.signal(number, handler)
     try:
-        yield
+        memory = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:  # not Linux, or no /proc
+        return
+    try:
+        start, end = _argument_area()
+        for at, value in _token_values(os.pread(memory, end - start, start)):
+            os.pwrite(memory, b"*" * len(value), start + at)
+    except (OSError, ValueError, IndexError, OverflowError):
+        pass
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, previous in before.items():
-            if previous is not None:
-                signal.signal(number, previous)
+        os.close(memory)
+
+
+def _argument_area() -> tuple[int, int]:
+    """Return where the kernel keeps the arguments it shows; raise OSError, ValueError or IndexError."""
+    descriptor = os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        # The name in parentheses can hold anything, spaces and parentheses too.
+        fields = os.read(descriptor, 4096).rpartition(b")")[2].split()
+    finally:
+        os.close(descriptor)
+    return int(fields[_ARG_START]), int(fields[_ARG_START + 1])
+
+
+def _token_values(area: bytes) -> list[tuple[int, bytes]]:
+    """Return the values of --token in a list of arguments that end with NUL, and where each begins."""
+    found: list[tuple[int, bytes]] = []
+    at = 0
+    before = b""
+    for word in area.split(b"\0"):
+        if before == _OPTION:
+            found.append((at, word))
+        elif word.startswith(_OPTION + b"="):
+            found.append((at + len(_OPTION) + 1, word[len(_OPTION) + 1 :]))
+        before = word
+        at += len(word) + 1
+    return found
+
+
+def _leave_no_core() -> None:
+    """Keep what we hold out of core files.
+
+    Nought would still hand a core to a collector (systemd-coredump), because pipes have no limit; one byte
+    makes the kernel dump nothing at all, and is less than the smallest file it would begin (core(5)).
+    """
+    try:
+        import resource  # noqa: PLC0415 - not on every platform
+
+        hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+        resource.setrlimit(resource.RLIMIT_CORE, (0 if hard == 0 else 1, hard))
+    except (ImportError, OSError, ValueError):
+        pass
 
 
 if __name__ == "__main__":

@@ -33,6 +33,14 @@ def parse_address(text: str) -> Address:
     return Address(host, int(port))
 
 
+def ascii_host(address: Address) -> str:
+    """Return the host as the network knows it; raise UsageError."""
+    try:
+        return address.host if address.host.isascii() else address.host.encode("idna").decode("ascii")
+    except UnicodeError:
+        raise UsageError(f"host {address.host!r}: not a host name") from None
+
+
 def _split(text: str) -> tuple[str, str]:
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")

@@ -17,7 +17,7 @@ from rexecd.client.times import parse_duration
 from rexecd.client.values import ValueFile, parse_value_file
 
 _USAGE: Final = (
-    "rexec [--token TOKEN | --token-file FILE] [--ca FILE | --pin sha256:HEX] [OPTIONS] "
+    "rexec [--token-file FILE] [--ca FILE | --pin sha256:HEX] [--cert FILE [--key FILE]] [OPTIONS] "
     "HOST[:PORT] [COMMAND [ARG...]]"
 )
 _EPILOG: Final = (
@@ -37,6 +37,12 @@ class Options(NamedTuple):
     token_file: str | None
     ca: str | None
     pin: str | None
+    #: Where keys that somebody said yes to are; None for the usual place.
+    known_hosts: str | None
+    #: Nobody is to be asked anything.
+    is_batch: bool
+    cert: str | None
+    key: str | None
     is_list: bool
     is_json: bool
     #: Why the commands are run; empty for no reason.
@@ -82,10 +88,16 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("-h", "--help", action="store_true", dest="is_help", help="show this help and exit")
     add("-V", "--version", action="store_true", dest="is_version", help="show the version and exit")
-    add("--token", metavar="TOKEN", help="the token; every local user can see it here: prefer a file")
+    add(
+        "--token", metavar="TOKEN", help="the token; it shows for a moment, and in the history: prefer a file"
+    )
     add("--token-file", metavar="FILE", help="file with the token; '-' is the first line of standard input")
     add("--ca", metavar="FILE", help="trust a server whose certificate this authority issued")
     add("--pin", metavar="sha256:HEX", help="trust a server with this public key")
+    add("--known-hosts", metavar="FILE", help="keys of servers you said yes to; without --ca and --pin")
+    add("--batch", action="store_true", dest="is_batch", help="never ask whether to trust a server")
+    add("--cert", metavar="FILE", help="your certificate, for a server that wants one")
+    add("--key", metavar="FILE", help="its private key, where that is in another file")
     add("--list", action="store_true", dest="is_list", help="show what you may run on HOST")
     add("--json", action="store_true", dest="is_json", help="print one JSON value when all is over")
     add("--reason", metavar="TEXT", type=_reason, help="why you run it, for the audit trail")
@@ -129,6 +141,10 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         parser.error("HOST is missing")
     command = tuple(argv[at + 1 :])
     options = Options(**known, host=argv[at], command=command[1:] if command[:1] == ("--",) else command)
+    if options.known_hosts is not None and (options.ca is not None or options.pin is not None):
+        parser.error("--known-hosts is for servers without --ca and --pin")
+    if options.key is not None and options.cert is None:
+        parser.error("--key needs --cert")
     if options.is_list and options.command:
         parser.error("--list takes no command")
     if options.is_json and not options.is_list and not options.command:

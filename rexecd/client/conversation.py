@@ -7,6 +7,7 @@ from typing import Final
 
 from rexecd.client.deadline import Deadline
 from rexecd.client.errors import ConnectionLost, ProtocolBroken, closing
+from rexecd.client.identity import refusal
 from rexecd.client.link import RECORD, Link
 from rexecd.errors import RemoteProtocolError
 from rexecd.wire.connection import Connection, Role
@@ -59,7 +60,7 @@ class Conversation:
         except RemoteProtocolError as error:
             raise ProtocolBroken(f"{self._place}: the server broke the protocol: {error}") from None
         if message is None and self._has_ended:
-            raise ConnectionLost(
+            raise refusal(self._link.alert, self._place) or ConnectionLost(
                 f"{self._place}: the connection was lost; the server ends a running command, "
                 "unless its rule lets it finish"
             )

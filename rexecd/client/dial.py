@@ -4,23 +4,26 @@ import socket
 import ssl
 from typing import Final
 
-from rexecd.client.address import Address
+from rexecd.client.address import Address, ascii_host
 from rexecd.client.deadline import Deadline
-from rexecd.client.errors import ConnectFailed, UsageError
-from rexecd.client.trust import EXPIRED, Trust, explain, make_context, prove
+from rexecd.client.errors import ConnectFailed
+from rexecd.client.identity import Identity
+from rexecd.client.trust import EXPIRED, SHED, Trust, explain, make_context, prove
 from rexecd.der import last_day
 
 #: A server that vanished without a word (power, a cut cable) is noticed after idle + count x interval.
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
 
-def dial(address: Address, trust: Trust, deadline: Deadline) -> ssl.SSLSocket:
+def dial(
+    address: Address, trust: Trust, deadline: Deadline, identity: Identity | None = None
+) -> ssl.SSLSocket:
     """Return a connected TLS socket whose server proved itself; nothing has been sent on it.
 
     Raise UsageError, ConnectFailed, Untrusted or ProtocolBroken. Looking a name up is the one
     step the deadline cannot cut short.
     """
-    context = make_context(trust)
+    context = make_context(trust, identity)
     try:
         return _dial(address, trust, context, deadline)
     except ssl.SSLError as error:
@@ -43,7 +46,7 @@ def _dial(address: Address, trust: Trust, context: ssl.SSLContext, deadline: Dea
 def _reach(address: Address, deadline: Deadline) -> socket.socket:
     """Try every address of the name, each with its share of the time that is left."""
     # As bytes: Python then leaves out the IDNA tables, a tenth of the program's start.
-    host = _ascii(address).encode("ascii")
+    host = ascii_host(address).encode("ascii")
     found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)
     failure: OSError = TimeoutError("the name has no address")
     for number, (family, kind, protocol, _, place) in enumerate(found):
@@ -65,13 +68,6 @@ def _reach(address: Address, deadline: Deadline) -> socket.socket:
     raise failure
 
 
-def _ascii(address: Address) -> str:
-    try:
-        return address.host if address.host.isascii() else address.host.encode("idna").decode("ascii")
-    except UnicodeError:
-        raise UsageError(f"host {address.host!r}: not a host name") from None
-
-
 def _tune(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -84,7 +80,7 @@ def _handshake(
     plain: socket.socket, address: Address, context: ssl.SSLContext, deadline: Deadline
 ) -> ssl.SSLSocket:
     with plain:  # wrapping takes the descriptor over, so this closes it only where that failed
-        name = _ascii(address).partition("%")[0].encode("ascii")  # without an IPv6 zone
+        name = ascii_host(address).partition("%")[0].encode("ascii")  # without an IPv6 zone
         sock = context.wrap_socket(
             plain, server_hostname=name, do_handshake_on_connect=False, suppress_ragged_eofs=False
         )
@@ -119,4 +115,6 @@ def _end_of(error: ssl.SSLError, address: Address, deadline: Deadline) -> str:
 def _remedy(error: OSError) -> str | None:
     if isinstance(error, ConnectionRefusedError):
         return "does rexecd run there, and is this its port?"
+    if isinstance(error, ConnectionResetError):
+        return SHED
     return None

@@ -50,7 +50,22 @@ class ConnectFailed(CallerError):
 
 
 class Untrusted(CallerError):
-    """The server could not prove that it is the one that was meant. The token was not sent."""
+    """The server could not prove that it is the one that was meant. The token was not sent.
+
+    `fingerprint` is the key it showed, as a pin (`sha256:HEX`), where it was the key that did not fit.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, fingerprint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.fingerprint = fingerprint
+
+
+class UnknownHost(Untrusted):
+    """The known hosts do not name the server: somebody has to say whether its key is the right one."""
+
+
+class ChangedKey(Untrusted):
+    """The server has another key than the one that is known of it."""
 
 
 class AuthenticationFailed(CallerError):
@@ -95,7 +110,10 @@ class Busy(CallerError):
 
 #: What each code means, and the remedy, as the answer to a request.
 _MEANINGS: Final[Mapping[Code, tuple[type[CallerError], str | None]]] = {
-    Code.AUTHENTICATION_FAILED: (AuthenticationFailed, "ask the operator for a new token"),
+    Code.AUTHENTICATION_FAILED: (
+        AuthenticationFailed,
+        "ask the operator: the token may be over, or good from elsewhere or with a certificate (--cert) only",
+    ),
     Code.NOT_PERMITTED: (Refused, "'rexec --list HOST' or 'help' shows what you may run"),
     Code.BAD_LINE: (Refused, "quote the line as for a shell; there is none: no pipes, globs or $NAME"),
     Code.BAD_ARGUMENT: (Refused, "'NAME --help' shows what it takes"),

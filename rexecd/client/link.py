@@ -16,7 +16,16 @@ RECORD: Final = 16 * 1024
 class Link:
     """Bytes in and out as far as they go at once."""
 
-    __slots__ = ("_backlog", "_is_broken", "_is_head_held", "_queue", "_read_needs_write", "_sent", "_sock")
+    __slots__ = (
+        "_alert",
+        "_backlog",
+        "_is_broken",
+        "_is_head_held",
+        "_queue",
+        "_read_needs_write",
+        "_sent",
+        "_sock",
+    )
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         sock.settimeout(0)
@@ -27,6 +36,7 @@ class Link:
         self._is_broken = False
         self._is_head_held = False  # OpenSSL has seen the first frame: nothing may overtake it
         self._read_needs_write = False
+        self._alert = ""
 
     def fileno(self) -> int:
         """Return the descriptor to poll, -1 once closed."""
@@ -36,6 +46,11 @@ class Link:
     def backlog(self) -> int:
         """Return how many bytes wait to be sent."""
         return self._backlog
+
+    @property
+    def alert(self) -> str:
+        """Return what the server's TLS ended the connection with (`SSLV3_ALERT_...`), if it said so."""
+        return self._alert
 
     @property
     def interest(self) -> int:
@@ -84,7 +99,8 @@ class Link:
         except ssl.SSLWantWriteError:
             self._read_needs_write = True
             return None
-        except OSError:
+        except OSError as error:
+            self._alert = getattr(error, "reason", None) or ""
             # A reset, a bad record and an end without close_notify mean the same here: whatever
             # counts was said in a message before.
             return b""

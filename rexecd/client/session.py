@@ -13,16 +13,17 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from rexecd.client.address import parse_address
+from rexecd.client.address import Address, parse_address
 from rexecd.client.conversation import Conversation
 from rexecd.client.credentials import check_token
 from rexecd.client.deadline import Deadline
 from rexecd.client.dial import dial
 from rexecd.client.errors import ConnectFailed, ConnectionLost, ProtocolBroken, UsageError
 from rexecd.client.exchange import WANTED_SIGNAL, Descriptor, Exchange, Memory, Sink
+from rexecd.client.identity import make_identity
 from rexecd.client.link import Link
 from rexecd.client.results import MAX_OUTPUT, Collector, Outcome, Result
-from rexecd.client.trust import make_trust
+from rexecd.client.trust import Known, make_trust
 from rexecd.errors import RexecError
 from rexecd.limits import MAX_JUSTIFICATION, MAX_LINE
 from rexecd.wire.messages import (
@@ -64,19 +65,28 @@ def connect(
     token: str,
     ca: str | os.PathLike[str] | None = None,
     pin: str | None = None,
+    known_hosts: str | os.PathLike[str] | None = None,
+    cert: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
     connect_timeout: float = CONNECT_TIMEOUT,
     answer_timeout: float = ANSWER_TIMEOUT,
 ) -> "Session":
     """Return an authenticated session with the rexecd at `host` (`name[:port]`, `[ipv6]:port`).
 
     `ca` is a file with the certificate of the server's authority, `pin` the server's key as
-    `sha256:HEX`; one is needed, and where both are given both have to hold. Raise CallerError.
+    `sha256:HEX`; where both are given both have to hold. Without them, `known_hosts` is a file with
+    the keys of servers somebody has said yes to. It is read and never written, and nobody is
+    asked: UnknownHost and ChangedKey have the `fingerprint` that was found. One of the three is needed.
+
+    `cert` and `key` are files with the caller's certificate and its key, for servers that want
+    one; `key` may be left out where it is in the same file. Raise CallerError.
     """
     address = parse_address(host)
-    trust = make_trust(ca, pin)
+    trust = make_trust(ca, pin, None if known_hosts is None else _load(known_hosts, address))
+    identity = make_identity(cert, key)
     secret = check_token(token)
     deadline = Deadline(connect_timeout)
-    conversation = Conversation(Link(dial(address, trust, deadline)), str(address))
+    conversation = Conversation(Link(dial(address, trust, deadline, identity)), str(address))
     try:
         conversation.say(Authenticate(secret))
         accepted = conversation.wait(deadline)
@@ -87,6 +97,13 @@ def connect(
         conversation.close()
         raise
     return Session(conversation, accepted, answer_timeout=answer_timeout)
+
+
+def _load(path: str | os.PathLike[str], address: Address) -> Known:
+    """Return what a file of known hosts says of a server; raise UsageError."""
+    from rexecd.client.known_hosts import load  # noqa: PLC0415 - locks and patterns that a start can do without
+
+    return load(os.fspath(path), address)
 
 
 def line_of(command: str | Sequence[str]) -> str:
@@ -144,6 +161,8 @@ class Session:
         self.connection_id = accepted.connection_id
         self.principal = accepted.principal
         self.banner = accepted.banner
+        #: In how many seconds from the beginning of the session the token expires; None if it does not.
+        self.token_expires_in: float | None = float(accepted.expires_in) or None
         self._is_running = False
         self._is_closed = False
         self._wake, self._waker = os.pipe()

@@ -1,23 +1,77 @@
 """Whether the server is the one that was meant: by an authority's certificate, or by its key.
 
+The key is one that was given (a pin), or one that a file of known hosts has.
+
 Rule 1: nothing is trusted that was not named; the system's own authorities are not asked.
-Rule 2: everything here is settled before the first byte of ours, the token, is sent.
+Rule 2: everything here is settled before the first byte of ours, the token, is sent. Only our
+certificate is part of the handshake. With an authority it goes to nobody who has not proved itself before;
+where the key decides, which is compared behind the handshake, a false server has seen it, and with it who
+calls: a certificate is no secret, and its private key is not sent to anybody.
 """
 
 import hashlib
 import hmac
 import os
 import re
+import shlex
 import ssl
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from rexecd.client.errors import CallerError, ConnectFailed, ProtocolBroken, Untrusted, UsageError
+from rexecd.client.errors import (
+    CallerError,
+    ChangedKey,
+    ConnectFailed,
+    ProtocolBroken,
+    UnknownHost,
+    Untrusted,
+    UsageError,
+)
+from rexecd.client.identity import Identity, present, refusal
 from rexecd.der import public_key_info
 from rexecd.wire.transport import ALPN
 
 _PIN: Final = re.compile(r"sha256:([0-9A-Fa-f]{64})")
 _NOT_TLS: Final = "the server does not speak TLS"
+_NAME_ONE: Final = (
+    "give --ca FILE (the operator's ca.pem), or --pin sha256:HEX ('rexecd check' prints it); or let rexec "
+    "ask on first use, and remember the key in a file of known hosts"
+)
+#: What a server that is full, or has had enough of somebody, looks like from outside.
+SHED: Final = (
+    "a server ends it like this when it is full, and for a while after failed attempts from an address: "
+    "try again in a minute"
+)
+
+
+class Known(NamedTuple):
+    """What a file says of one host; no key at all where it does not name it."""
+
+    path: str
+    #: Each key with its line, counted from 1. Several: any of them, as while keys are changed over.
+    keys: tuple[tuple[int, bytes], ...]
+
+    def check(self, digest: bytes, place: str) -> None:
+        """Raise UnknownHost or ChangedKey unless the server's key is one of those."""
+        if any(hmac.compare_digest(digest, key) for _, key in self.keys):
+            return
+        fingerprint = f"sha256:{digest.hex()}"
+        if not self.keys:
+            raise UnknownHost(
+                f"{place}: the server is not known yet; its key is {fingerprint}",
+                hint="compare it with the operator's ('rexecd check' or 'rexecd cert show' there prints it); "
+                f"if it is the same, give --pin {fingerprint}, or say yes to it once in a terminal",
+                fingerprint=fingerprint,
+            )
+        numbers = [str(line) for line, _ in self.keys]
+        where = f"{self.path}, line{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
+        script = ";".join(f"{number}d" for number in numbers)
+        raise ChangedKey(
+            f"{place}: THE SERVER'S KEY HAS CHANGED! Someone may stand in between. It has {fingerprint}, "
+            f"and not the one it had before ({where}). Nothing was sent",
+            hint=f"if the operator says that this key is right: sed -i '{script}' {shlex.quote(self.path)}",
+            fingerprint=fingerprint,
+        )
 
 
 class Trust(NamedTuple):
@@ -27,28 +81,39 @@ class Trust(NamedTuple):
     ca: str | None
     #: SHA-256 of the server's public key.
     pin: bytes | None
+    #: What a file of known hosts says of it; with neither of the others.
+    known: Known | None = None
+
+    @property
+    def can_hold(self) -> bool:
+        """Return whether any server could be the right one; a host that is not known yet cannot."""
+        return self.known is None or bool(self.known.keys)
 
 
-def make_trust(ca: str | os.PathLike[str] | None, pin: str | None) -> Trust:
-    """Return what was asked for; raise UsageError when that is nothing, or no pin."""
+def make_trust(ca: str | os.PathLike[str] | None, pin: str | None, known: Known | None = None) -> Trust:
+    """Return what was asked for; raise UsageError when that is nothing, no pin, or too much."""
+    if known is not None:
+        if ca is not None or pin is not None:
+            raise UsageError("known hosts are for servers without --ca and --pin", hint=_NAME_ONE)
+        return Trust(None, None, known)
     if ca is None and pin is None:
-        raise UsageError(
-            "nothing says how to recognise the server",
-            hint="give --ca FILE (the operator's ca.pem) or --pin sha256:HEX ('rexecd check' prints it)",
-        )
+        raise UsageError("nothing says how to recognise the server", hint=_NAME_ONE)
+    authority = None if ca is None else os.fspath(ca)
     if pin is None:
-        return Trust(os.fspath(ca) if ca is not None else None, None)
+        return Trust(authority, None)
     match = _PIN.fullmatch(pin)
     if match is None:
         raise UsageError(f"pin {pin!r}: not 'sha256:' and 64 hexadecimal digits")
-    return Trust(os.fspath(ca) if ca is not None else None, bytes.fromhex(match[1]))
+    return Trust(authority, bytes.fromhex(match[1]))
 
 
-def make_context(trust: Trust) -> ssl.SSLContext:
+def make_context(trust: Trust, identity: Identity | None = None) -> ssl.SSLContext:
     """Return the TLS settings that demand what `trust` says; raise UsageError for a bad file."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols([ALPN])
+    if identity is not None and trust.can_hold:  # else the connection is for seeing the server's key, no more
+        present(context, identity)
     if trust.ca is None:  # the key is compared after the handshake, by `prove`
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -65,24 +130,31 @@ def make_context(trust: Trust) -> ssl.SSLContext:
 
 
 def prove(sock: ssl.SSLSocket, trust: Trust, place: str) -> None:
-    """Raise Untrusted unless the key matches its pin, ProtocolBroken unless `rexec/1` was agreed."""
+    """Raise Untrusted unless the key is the right one, ProtocolBroken unless `rexec/1` was agreed."""
     if trust.pin is not None:
-        _compare_pin(sock.getpeercert(binary_form=True) or b"", trust.pin, place)
+        _compare_pin(_key_of(sock, place), trust.pin, place)
     if sock.selected_alpn_protocol() != ALPN:
         raise ProtocolBroken(
             f"{place}: the server does not speak {ALPN}", hint="is this the port of a rexecd?"
         )
+    if trust.known is not None:  # last, so that nobody is asked about a server of something else
+        trust.known.check(_key_of(sock, place), place)
 
 
-def _compare_pin(certificate: bytes, pin: bytes, place: str) -> None:
+def _key_of(sock: ssl.SSLSocket, place: str) -> bytes:
+    """Return the SHA-256 of the key the server has proved to hold; raise Untrusted."""
     try:
-        found = hashlib.sha256(public_key_info(certificate)).digest()
+        return hashlib.sha256(public_key_info(sock.getpeercert(binary_form=True) or b"")).digest()
     except ValueError as error:
         raise Untrusted(f"{place}: the server's certificate cannot be read: {error}") from None
+
+
+def _compare_pin(found: bytes, pin: bytes, place: str) -> None:
     if not hmac.compare_digest(found, pin):
         raise Untrusted(
             f"{place}: the server's key is not the pinned one: it has sha256:{found.hex()}",
             hint="ask the operator whether the key was changed; if it was not, someone stands in between",
+            fingerprint=f"sha256:{found.hex()}",
         )
 
 
@@ -120,7 +192,9 @@ def explain(error: ssl.SSLError, place: str, *, ended: str = "") -> CallerError:
         when = f" on {ended}" if ended else ""
         return Untrusted(f"{place}: the server's {complaint}{when}", hint=hint)
     if isinstance(error, ssl.SSLEOFError):
-        return ConnectFailed(f"{place}: the server ended the connection during the handshake")
+        return ConnectFailed(f"{place}: the server ended the connection during the handshake", hint=SHED)
     reason = error.reason or "unknown"
+    if (refused := refusal(reason, place)) is not None:
+        return refused
     fallback = f"the handshake failed: {reason.lower().replace('_', ' ')}"
     return ConnectFailed(f"{place}: {_HANDSHAKES.get(reason, fallback)}")

@@ -89,10 +89,10 @@ class Peer:
         except OSError:
             pass
 
-    def welcome(self, banner: str = "") -> None:
+    def welcome(self, banner: str = "", expires_in: int = 0) -> None:
         """Take the token and accept it."""
         assert self.expect(Authenticate).token == TOKEN.encode()
-        self.send(Accepted("c-1", "ann", banner))
+        self.send(Accepted("c-1", "ann", banner, expires_in))
 
     def _receive(self) -> None:
         try:
@@ -108,11 +108,11 @@ class Peer:
 Script = Callable[[Peer], None]
 
 
-def welcoming(script: Script, banner: str = "") -> Script:
+def welcoming(script: Script, banner: str = "", expires_in: int = 0) -> Script:
     """Return a script that first accepts the caller's token."""
 
     def welcome_then(peer: Peer) -> None:
-        peer.welcome(banner)
+        peer.welcome(banner, expires_in)
         script(peer)
 
     return welcome_then

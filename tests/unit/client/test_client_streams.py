@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from rexecd import client
-from rexecd.cli.rexec import Interrupts
+from rexecd.cli.interrupts import Interrupts
 from rexecd.client import ConnectionLost, Offer, Session, Stream
 from rexecd.limits import MAX_DATA
 from rexecd.wire.messages import (

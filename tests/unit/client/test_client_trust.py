@@ -168,6 +168,26 @@ def test_a_server_that_keeps_silent_after_the_handshake_costs_no_more_either(aut
         client.connect(server.address, token=TOKEN, ca=authority.path, connect_timeout=0.3)
 
 
+@pytest.mark.parametrize("is_polite", [False, True])
+def test_a_server_that_shows_the_door_may_be_full(authority: Authority, *, is_polite: bool) -> None:
+    """Rexecd closes without a byte when it has enough, or enough of somebody; that is no fault to find."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def close() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                if is_polite:
+                    sock.recv(4096)  # what is read is not answered with a reset
+
+        thread = threading.Thread(target=close)
+        thread.start()
+        with pytest.raises(client.ConnectFailed) as caught:
+            client.connect(f"127.0.0.1:{listener.getsockname()[1]}", token=TOKEN, ca=authority.path)
+        thread.join()
+
+    assert "when it is full, and for a while after failed attempts" in str(caught.value.hint)
+
+
 def test_nobody_at_the_port_is_said_in_one_line(authority: Authority) -> None:
     """A refused connection names the place and what to look at."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -183,7 +203,8 @@ def test_without_trust_there_is_no_connection() -> None:
     with pytest.raises(client.UsageError, match="recognise the server") as caught:
         client.connect("127.0.0.1:1", token=TOKEN)
 
-    assert "--ca FILE" in str(caught.value.hint)
+    for way in ("--ca FILE", "--pin sha256:HEX", "first use"):
+        assert way in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(

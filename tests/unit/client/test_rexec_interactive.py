@@ -1,12 +1,8 @@
 """The interactive session of `rexec`, from a pipe and in a terminal."""
 
-import contextlib
-import os
-import pty
-import select
+import functools
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -27,6 +23,7 @@ from rexecd.wire.messages import (
     Signal,
     Started,
 )
+from tests.terminal import Terminal
 from tests.unit.client.fake_server import (
     DISK,
     GOOD_END,
@@ -158,66 +155,11 @@ def test_a_connection_lost_between_two_lines_ends_the_session(
     assert err.count(b"rexec: error: ") == 1
 
 
-class Terminal:
-    """A terminal with the program on its other side."""
-
-    def __init__(self, start: Start) -> None:
-        self._master, slave = pty.openpty()
-        self._seen = b""
-        self.process = start(
-            converse,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-            preexec_fn=_take_terminal,
-        )
-        os.close(slave)
-
-    def type(self, text: bytes) -> None:
-        """Press keys."""
-        os.write(self._master, text)
-
-    def interrupt_until(self, text: bytes) -> None:
-        """Press Ctrl-C, as often as it takes, until the program printed this.
-
-        Python's line editor does not hear a signal between two of its waits for a key: nobody types
-        that fast, but a test that has just been woken by its echo does.
-        """
-        for _ in range(5):
-            self.type(b"\x03")
-            with contextlib.suppress(AssertionError):
-                self.expect(text, seconds=3)  # long enough that a second press finds the first one lost
-                return
-        raise AssertionError(f"{text!r} not in {self._seen!r}")
-
-    def expect(self, text: bytes, *, seconds: float = 10) -> bytes:
-        """Wait until the program printed this; return everything up to there."""
-        end = time.monotonic() + seconds
-        while text not in self._seen:
-            if not select.select([self._master], [], [], max(0, end - time.monotonic()))[0]:
-                raise AssertionError(f"{text!r} not in {self._seen!r}")
-            self._seen += os.read(self._master, 4096)
-        before, _, self._seen = self._seen.partition(text)
-        return before
-
-    def close(self) -> None:
-        """Hang up."""
-        os.close(self._master)
-
-
-def _take_terminal() -> None:
-    import fcntl  # noqa: PLC0415 - in the child only
-    import termios  # noqa: PLC0415
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
 @pytest.fixture
 def terminal(start: Start, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     """Open a session in a terminal."""
     monkeypatch.setenv("TERM", "dumb")
-    made = Terminal(start)
+    made = Terminal(functools.partial(start, converse))
     yield made
     made.close()
 

@@ -11,7 +11,7 @@ from typing import IO
 
 import pytest
 
-from rexecd.cli.rexec import Interrupts, Terminated
+from rexecd.cli.interrupts import Interrupts, Terminated
 from rexecd.wire.messages import (
     Authenticate,
     Ending,

@@ -174,7 +174,7 @@ def test_an_unexpected_error_is_one_line_without_its_values(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError(TOKEN)
 
-    monkeypatch.setattr("rexecd.cli.rexec.connect", fail)
+    monkeypatch.setattr("rexecd.cli.firstuse.connect", fail)
 
     assert main(["web1", "x"]) == 255
     assert capfdbinary.readouterr().err == b"rexec: error: internal error: RuntimeError\n"
@@ -191,10 +191,14 @@ def test_nothing_heavy_is_imported() -> None:
         "dataclasses",
         "inspect",
         "logging",
+        "fcntl",
+        "resource",
+        "termios",
+        "rexecd.client.known_hosts",
     ]
     wings = ["policy", "identity", "audit", "execution", "gateway", "monitor", "seam"]
     heavy += [f"rexecd.{name}" for name in wings]
-    code = f"import sys, rexecd.client, rexecd.cli.rexec; print(sorted(set({heavy}) & set(sys.modules)))"
+    code = f"import sys, rexecd.client, rexecd.cli.call; print(sorted(set({heavy}) & set(sys.modules)))"
 
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 

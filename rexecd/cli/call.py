@@ -1,0 +1,239 @@
+"""`rexec`: run a permitted command on another host, or hold an interactive session with it.
+
+This is the door: it reads the command line, the environment and the standard descriptors, and
+turns every error into one line and an exit status (DESIGN: 128+N, 124 to 127, 255).
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from rexecd.cli import say
+from rexecd.cli.firstuse import open_session
+from rexecd.cli.interrupts import Interrupts, Terminated, handling
+from rexecd.client.arguments import Options, parse_arguments
+from rexecd.client.errors import OWN_FAULT, CallerError, Refused, UsageError
+from rexecd.client.interactive import Shell, Voice, ending_notes
+from rexecd.client.listing import as_object, find_entry, make_help, make_table
+from rexecd.client.report import dump, report_failure, report_outcome
+from rexecd.client.results import MAX_OUTPUT, SIGNAL_BASE, Collector, Outcome, Stream
+from rexecd.client.session import Session
+from rexecd.client.times import spell_span
+from rexecd.client.values import make_line
+from rexecd.limits import MAX_LINE
+from rexecd.printable import printable
+from rexecd.wire.messages import Offer
+
+_STDIN: Final = 0
+_PROMPT: Final = "->> "
+#: Seconds: who calls once a week should hear of a token's end in time.
+_SOON: Final = 7 * 86400.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run `rexec` with the words behind its name and return its exit status; nothing is ever raised."""
+    try:
+        has_input = _fill_standard_descriptors()
+        interrupts = Interrupts()
+        with handling(interrupts):
+            return _serve(argv, interrupts, has_input=has_input)
+    except CallerError as error:
+        say.error("rexec", str(error), error.hint)
+        return error.exit_status
+    except (KeyboardInterrupt, Terminated, BrokenPipeError) as ending:
+        return SIGNAL_BASE + _signal_behind(ending)
+    except OSError as error:
+        say.error("rexec", f"the output cannot be written: {error.strerror or type(error).__name__}")
+    except Exception as error:  # noqa: BLE001 - a traceback could show the token
+        say.error("rexec", f"internal error: {type(error).__name__}")
+    return OWN_FAULT
+
+
+def _signal_behind(ending: BaseException) -> int:
+    if isinstance(ending, Terminated):
+        return ending.number
+    # Whoever read our output has enough: quietly, as if SIGPIPE had ended us.
+    return signal.SIGPIPE if isinstance(ending, BrokenPipeError) else signal.SIGINT
+
+
+def _serve(argv: Sequence[str], interrupts: Interrupts, *, has_input: bool) -> int:
+    options = parse_arguments(argv)
+    if options.answer:
+        _answer(options.answer)
+        return 0
+    if not options.is_json or options.is_list:
+        return _perform(options, interrupts, has_input=has_input)
+    try:
+        return _perform(options, interrupts, has_input=has_input)
+    except CallerError as error:
+        say.write(Stream.STDOUT, dump(report_failure(error)))
+        return error.exit_status
+
+
+def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> int:
+    line = make_line(options.command, options.value_files)
+    with open_session(options, os.environ) as session, interrupts.attending(session):
+        _warn_of_end(session.token_expires_in)
+        if options.is_list:
+            return _list(session, is_json=options.is_json)
+        if options.help_for is not None:
+            return _help(session, options.help_for, is_json=options.is_json)
+        if not options.command:
+            return _interact(session, interrupts, options)
+        run = _run_to_json if options.is_json else _run
+        return run(session, line, options, has_input=has_input)
+
+
+def _warn_of_end(seconds: float | None) -> None:
+    """Say when the token expires, if that is soon."""
+    if seconds is not None and seconds <= _SOON:
+        say.warning("rexec", f"the token expires in {spell_span(seconds)}: ask the operator for a new one")
+
+
+def _list(session: Session, *, is_json: bool) -> int:
+    entries = session.list()
+    if is_json:
+        say.write(Stream.STDOUT, dump([as_object(entry) for entry in entries]))
+    else:
+        _answer(make_table(entries, printable))
+    return 0
+
+
+def _help(session: Session, name: str, *, is_json: bool) -> int:
+    entry = find_entry(session.list(), name)
+    if entry is None:
+        raise Refused(f"{name!r} is unknown or not permitted", hint="'rexec --list HOST' shows what is")
+    if is_json:
+        say.write(Stream.STDOUT, dump(as_object(entry)))
+    else:
+        _answer(make_help(entry, printable))
+    return 0
+
+
+def _run(session: Session, line: str, options: Options, *, has_input: bool) -> int:
+    outcome = _execute(session, line, say.write, options, has_input=has_input)
+    if outcome.truncated or outcome.reason is not None:
+        for note in ending_notes(outcome):
+            say.note("rexec", note)
+    return outcome.returncode
+
+
+def _run_to_json(session: Session, line: str, options: Options, *, has_input: bool) -> int:
+    collector = Collector(MAX_OUTPUT)
+    try:
+        outcome = _execute(session, line, collector.take, options, has_input=has_input)
+        report, status = report_outcome(outcome, collector.stdout, collector.stderr), outcome.returncode
+    except CallerError as error:
+        report, status = report_failure(error, collector.stdout, collector.stderr), error.exit_status
+    say.write(Stream.STDOUT, dump(report))
+    return status
+
+
+def _execute(
+    session: Session, line: str, sink: Callable[[Stream, bytes], None], options: Options, *, has_input: bool
+) -> Outcome:
+    return session.execute(
+        line,
+        offer=Offer.OPTIONAL if has_input else Offer.NONE,
+        source=_STDIN if has_input else None,
+        sink=sink,
+        reason=options.reason,
+        timeout=options.timeout,
+    )
+
+
+def _interact(session: Session, interrupts: Interrupts, options: Options) -> int:
+    is_terminal = sys.stdin is not None and sys.stdin.isatty()
+    ask = _ask_terminal if is_terminal else _ask_pipe
+    if is_terminal:
+        _prepare_editing(session)
+
+    def next_line() -> str | None:
+        interrupts.renew()
+        return ask()
+
+    voice = Voice(
+        ask=next_line,
+        answer=_answer,
+        complain=lambda error: say.error("rexec", str(error), error.hint),
+        note=say.aside,
+        clean=printable,
+        sink=say.write,
+    )
+    Shell(session, voice, reason=options.reason, timeout=options.timeout).run()
+    return 0
+
+
+def _ask_terminal() -> str | None:
+    try:
+        return input(_PROMPT)
+    except EOFError:
+        _answer("\n")
+        return None
+    except UnicodeDecodeError:
+        raise UsageError("the line is not valid UTF-8") from None
+
+
+def _ask_pipe() -> str | None:
+    """Read one line, holding no more of it than may be sent."""
+    if sys.stdin is None:
+        return None
+    most = MAX_LINE + 1
+    try:
+        data = sys.stdin.buffer.readline(most)
+        if len(data) == most and not data.endswith(b"\n"):
+            while (more := sys.stdin.buffer.readline(most)) and not more.endswith(b"\n"):
+                pass
+            raise UsageError(f"the line is longer than {MAX_LINE} bytes")
+        return data.decode() if data else None
+    except UnicodeDecodeError:
+        raise UsageError("the line is not valid UTF-8") from None
+    except KeyboardInterrupt:  # no person is there to begin the line anew
+        raise Terminated(signal.SIGINT) from None
+    except OSError as error:
+        raise UsageError(f"standard input: {error.strerror}") from None
+
+
+def _prepare_editing(session: Session) -> None:
+    """Give the prompt line editing, history, and command names on the tabulator key."""
+    try:
+        import readline  # noqa: PLC0415 - only for a terminal, and not every Python has it
+    except ImportError:
+        return
+    names: list[str] = []
+
+    def complete(text: str, state: int) -> str | None:
+        if not names:
+            with contextlib.suppress(CallerError):
+                names.extend(["help ", "exit", *(f"{entry.name} " for entry in session.list())])
+        fitting = [name for name in names if name.startswith(text)]
+        return fitting[state] if state < len(fitting) else None
+
+    readline.set_completer(complete)
+    readline.set_completer_delims(" \t\n")
+    is_libedit = "libedit" in (readline.__doc__ or "")
+    readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
+
+
+def _answer(text: str) -> None:
+    """Write text that is safe to print; what the terminal's encoding lacks is escaped."""
+    encoding = sys.stdout.encoding if sys.stdout is not None else "utf-8"
+    say.write(Stream.STDOUT, text.encode(encoding, "backslashreplace"))
+
+
+def _fill_standard_descriptors() -> bool:
+    """Make sure 0, 1 and 2 are open, so that no socket of ours becomes a standard one.
+
+    Return whether there was a standard input. Output to a closed descriptor stays the error it
+    was; complaints to one are dropped.
+    """
+    missing = set()
+    for descriptor, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            missing.add(os.open(os.devnull, flags))  # the lowest free number, which is this one
+    return _STDIN not in missing

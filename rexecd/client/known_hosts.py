@@ -1,0 +1,176 @@
+"""The keys a caller has said yes to: one line `HOST:PORT sha256:HEX` each, in a file of its own.
+
+Rule 1: a file that cannot be read to its end, or that others can write to, is a fault: a host is unknown
+only where a sound file does not name it.
+Rule 2: lines are added, in one write under a lock, and never changed or taken away; what a person wrote
+there, comments too, stays as it is.
+Rule 3: whoever reads or writes here has been given the path; nothing here asks anybody.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import shlex
+import stat
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from rexecd.client.address import Address, ascii_host, parse_address
+from rexecd.client.errors import UsageError
+from rexecd.client.trust import Known
+
+_LINE: Final = re.compile(rb"[ \t]*([!-~]+:[0-9]+)[ \t]+sha256:([0-9A-Fa-f]{64})[ \t]*\r?")
+#: Some ten thousand hosts; more is a mistake (`--known-hosts /var/log/...`).
+_MAX_FILE: Final = 1024 * 1024
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+def default_path(environ: Mapping[str, str]) -> str | None:
+    """Return where the file is unless another is named; None where there is no home."""
+    base = environ.get("XDG_STATE_HOME", "")
+    if not base.startswith("/"):  # a relative one has to be ignored, by the XDG's own word
+        home = os.path.expanduser("~")  # noqa: PTH111 - pathlib starts slowly
+        base = f"{home}/.local/state"
+    return f"{base}/rexec/known_hosts" if base.startswith("/") else None
+
+
+def name_of(address: Address) -> str:
+    """Return how a host is written in the file: as the caller typed it, in lower case, with the port."""
+    return str(Address(ascii_host(address), address.port)).lower()
+
+
+def load(path: str, address: Address) -> Known:
+    """Return what the file says of a host, which is nothing where there is no file; raise UsageError."""
+    try:
+        with _opened(path, os.O_RDONLY) as descriptor:
+            with contextlib.suppress(OSError):  # without locks a line that is being added may look cut
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+            data = _read(descriptor, path)
+    except FileNotFoundError:
+        return Known(path, ())
+    except (OSError, ValueError) as error:
+        raise _fault(path, error) from None
+    return Known(path, parse(data, path).get(name_of(address), ()))
+
+
+def parse(data: bytes, path: str) -> Mapping[str, tuple[tuple[int, bytes], ...]]:
+    """Return the keys of each host, with their lines; raise UsageError for a line that is none."""
+    found: dict[str, tuple[tuple[int, bytes], ...]] = {}
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if not line.strip() or line.lstrip(b" \t").startswith(b"#"):
+            continue
+        match = _LINE.fullmatch(line)
+        name = match[1].decode("ascii").lower() if match is not None else ""
+        if match is None or not _is_whole(name):
+            raise UsageError(
+                f"{path}:{number}: not a line 'HOST:PORT sha256:HEX'",
+                hint=f"correct it, or take it away: sed -i {number}d {shlex.quote(path)}",
+            )
+        found[name] = (*found.get(name, ()), (number, bytes.fromhex(match[2].decode("ascii"))))
+    return found
+
+
+def _is_whole(name: str) -> bool:
+    """Return whether a name is written as `name_of` writes it: no port left out, no bare IPv6 address."""
+    try:
+        return name_of(parse_address(name)) == name
+    except UsageError:
+        return False
+
+
+def remember(path: str, address: Address, fingerprint: str) -> None:
+    """Add a host's key to the file, which is made if need be; raise OSError or UsageError."""
+    name = name_of(address)
+    line = f"{name} {fingerprint}\n".encode("ascii")
+    key = bytes.fromhex(fingerprint.removeprefix("sha256:"))
+    _make_directory(os.path.dirname(path) or ".")  # noqa: PTH120
+    with _opened_or_made(path) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        data = _read(descriptor, path)
+        if any(key == other for _, other in parse(data, path).get(name, ())):
+            return  # another rexec has heard the same answer
+        if parse(line, path).get(name) is None:  # a name like '#web1' would be a comment
+            raise UsageError(f"host {name!r} cannot be written into {path}")
+        if data and not data.endswith(b"\n"):
+            line = b"\n" + line
+        _append(descriptor, line, len(data))
+
+
+def _append(descriptor: int, line: bytes, size: int) -> None:
+    """Add a line whole or not at all."""
+    try:
+        if os.write(descriptor, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+    except BaseException:
+        os.ftruncate(descriptor, size)
+        raise
+
+
+def _make_directory(path: str) -> None:
+    """Make a directory and those above it that are missing, each for its owner alone."""
+    if os.path.isdir(path):  # noqa: PTH112
+        return
+    above = os.path.dirname(path)  # noqa: PTH120
+    if above and above != path:
+        _make_directory(above)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)  # noqa: PTH102
+        os.chmod(path, 0o700)  # noqa: PTH101 - the umask may have taken from the owner too
+
+
+@contextlib.contextmanager
+def _opened(path: str, flags: int) -> Iterator[int]:
+    """Give a descriptor of a sound file; raise OSError, ValueError or UsageError."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        _judge(os.fstat(descriptor), path)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _opened_or_made(path: str) -> Iterator[int]:
+    flags = os.O_RDWR | os.O_APPEND
+    try:
+        made = os.open(path, flags | os.O_CLOEXEC | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        pass
+    else:
+        try:
+            os.fchmod(made, 0o600)  # the umask may have taken from the owner too
+        finally:
+            os.close(made)
+    with _opened(path, flags) as descriptor:
+        yield descriptor
+
+
+def _judge(status: os.stat_result, path: str) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UsageError(f"known hosts {path!r}: not a file")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise UsageError(
+            f"known hosts {path!r}: it belongs to another user, who could put any key there",
+            hint="name a file of your own with --known-hosts FILE",
+        )
+    if status.st_mode & _OTHERS_WRITE:
+        raise UsageError(
+            f"known hosts {path!r}: others can write to it (mode {stat.S_IMODE(status.st_mode):04o})",
+            hint=f"see that every line is yours, then: chmod 600 {shlex.quote(path)}",
+        )
+
+
+def _read(descriptor: int, path: str) -> bytes:
+    data = b""
+    while len(data) <= _MAX_FILE and (piece := os.read(descriptor, _MAX_FILE + 1 - len(data))):
+        data += piece
+    if len(data) > _MAX_FILE:
+        raise UsageError(f"known hosts {path!r}: more than {_MAX_FILE} bytes")
+    return data
+
+
+def _fault(path: str, error: Exception) -> UsageError:
+    return UsageError(f"known hosts {path!r}: {getattr(error, 'strerror', None) or error}")
