@@ -1,4 +1,4 @@
-"""What a caller shows besides its token. `certificates.py` reads it, once somebody shows one."""
+"""What a caller shows besides its token. `certificates.py` reads it, where somebody is asked for one."""
 
 from datetime import datetime
 from typing import NamedTuple

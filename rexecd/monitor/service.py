@@ -6,6 +6,7 @@ request, so a reload touches no open channel.
 
 import os
 import threading
+from collections.abc import Callable
 
 from rexecd import __version__
 from rexecd.audit.events import Action
@@ -93,6 +94,7 @@ class Service:
         self.missing: list[str] = []
         self.admission = Admission(most=settings.max_commands, most_each=settings.max_commands_each)
         self.connections = Connections(settings.max_connections_each)
+        self._read_certificate = _refuse_certificate if settings.client_ca is None else _certificate_reader()
 
     @property
     def policy(self) -> Policy:
@@ -122,7 +124,7 @@ class Service:
         The certificate (DER, may be empty) is the gateway's word: that TLS found it good, and its key there.
         """
         try:
-            shown = _read(certificate) if certificate else None
+            shown = self._read_certificate(certificate) if certificate else None
             token = self.credentials.authenticate(presented, address)
         except ConfigError as error:
             raise refused(f"client certificate: {error}") from None
@@ -240,8 +242,12 @@ class Service:
         self.trail.close()
 
 
-def _read(certificate: bytes) -> ClientCertificate:
-    # Where nobody shows one this process does without a parser of certificates.
+def _certificate_reader() -> Callable[[bytes], ClientCertificate]:
+    # Where nobody is asked for a certificate this process does without a parser of them.
     from rexecd.identity.certificates import read_client  # noqa: PLC0415
 
-    return read_client(certificate)
+    return read_client
+
+
+def _refuse_certificate(_: bytes) -> ClientCertificate:
+    raise ConfigError("shown to a gateway that asks for none")
