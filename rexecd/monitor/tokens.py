@@ -42,7 +42,8 @@ def take(service: Service, asked: seam.ImportToken) -> dict[str, object]:
     try:
         token_id, digest = parse_digest(asked.digest)
     except ValueError as error:
-        raise ConfigError(f"{asked.digest!r} is no digest of a token: {error}") from None
+        # It is not repeated: it may be the token itself.
+        raise ConfigError(f"DIGEST: {error}, as 'rexecd token mint' says it") from None
     with service.changing:
         known = service.credentials.tokens.get(token_id)
         if known is not None:
