@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from rexecd.cli.init import lay_out
 from rexecd.cli.monitor import opened_service, opened_workers
 from rexecd.errors import Code, TrailError
 from rexecd.identity.certificates import issue_server, make_authority
-from rexecd.identity.tokens import TokenRecord, mint
+from rexecd.identity.tokens import Terms, TokenRecord, mint
+from rexecd.monitor import session
 from rexecd.monitor.service import Service
 from rexecd.monitor.session import MonitorSession
 from rexecd.seam import messages as seam
@@ -253,6 +255,30 @@ def test_a_required_certificate_that_is_not_shown_looks_like_a_wrong_token(tmp_p
         "client certificate: not a certificate",
         "malformed token",
     ] == reasons
+
+
+def test_no_refusal_tells_by_its_time_how_soon_something_was_found(service: Service) -> None:
+    """All are answered so long after the token came, whatever the work was."""
+    known = mint(secrets.token_bytes)
+    service.credentials.add(
+        TokenRecord(
+            known.token_id,
+            known.digest,
+            "ann",
+            service.clock.now(),
+            Terms(networks=(ip_network("10.0.0.0/8"),)),
+        )
+    )
+    taken = []
+    for token in ("", known.text, mint(secrets.token_bytes).text):
+        one = _Gateway(service, token)
+        begun = time.monotonic()
+        answer = one.authenticate()
+        taken.append(time.monotonic() - begun)
+        one.end()
+
+        assert isinstance(answer, wire.Closed)
+    assert min(taken) >= session._REFUSAL_TIME
 
 
 def test_too_many_descriptors_in_flight_is_busy(
