@@ -16,7 +16,7 @@ import pytest
 from rexecd.errors import Code
 from rexecd.identity import tokens
 from rexecd.wire import messages as wire
-from tests.harness import POLICY, SETTINGS, Caller, Daemon, wait_for
+from tests.harness import PATIENCE, POLICY, SETTINGS, Caller, Daemon, wait_for
 
 FEW = 4
 EXPIRED = wire.Closed(Code.REVOKED, "the token has expired")
@@ -420,3 +420,17 @@ def test_a_mistake_of_the_operators_is_one_line(daemon: Daemon, case: str) -> No
     assert (status, "") == (done.returncode, done.stdout)
     assert 1 == len(lines)
     assert said in lines[0]
+
+
+def test_rexec_says_why_its_command_was_ended(daemon: Daemon) -> None:
+    """255 and the reason, as where the token was refused from the beginning."""
+    token = _create(daemon, "ann")
+    pipe = subprocess.PIPE
+    line = daemon.rexec_line("sleep", token=token)
+    with subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True) as process:
+        daemon.wait_for_record("command-started", token_id=token[4:12])
+        daemon.rexecd("token", "revoke", token[4:12])
+        _, said = process.communicate(timeout=PATIENCE)
+
+    assert 255 == process.returncode
+    assert "the token was revoked" in said
