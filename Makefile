@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-floor test-system test-system-limits check lint types vectors docs docs-check fmt dev bench-quick bench-policy bench-starting \
-    bench-execution bench-soak clean
+    bench-execution bench-authentication bench-soak clean
 
 demo: $(VENV)/installed
 	@$(BIN)/rexecd demo
@@ -61,6 +61,9 @@ bench-starting: $(VENV)/installed
 
 bench-execution: $(VENV)/installed
 	$(BIN)/python -m benchmarks.execution
+
+bench-authentication: $(VENV)/installed
+	$(BIN)/python -m benchmarks.authentication
 
 bench-soak: $(VENV)/installed
 	$(BIN)/python -m benchmarks.soak

@@ -29,6 +29,12 @@ MAX_TOKEN: Final = 256
 #: Longest client certificate (DER); ours have 500 bytes.
 MAX_CERTIFICATE: Final = 16 * 1024
 
+#: Longest note an operator writes of a token, in characters.
+MAX_NOTE: Final = 200
+
+#: Most networks a token is good from, and most names of commands it is good for.
+MAX_TERMS: Final = 64
+
 #: Longest reason a caller gives for a command; each is kept in the trail.
 MAX_JUSTIFICATION: Final = 512
 

@@ -179,21 +179,31 @@ def _parse(line: str) -> dict[str, Any]:
 class Caller:
     """A caller that speaks the protocol by hand, and can misspeak."""
 
-    def __init__(self, daemon: "Daemon", token: str | None = None, *, pair: Path | None = None) -> None:
+    def __init__(
+        self,
+        daemon: "Daemon",
+        token: str | None = None,
+        *,
+        source: str = "127.0.0.1",
+        pair: Path | None = None,
+    ) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(daemon.made.authority)
         context.set_alpn_protocols(["rexec/1"])
         if pair is not None:
             context.load_cert_chain(pair, pair.with_suffix(".key"))
-        raw = socket.create_connection(("127.0.0.1", daemon.port), timeout=PATIENCE)
+        raw = socket.create_connection(
+            ("127.0.0.1", daemon.port), timeout=PATIENCE, source_address=(source, 0)
+        )
         self.tls = context.wrap_socket(raw, server_hostname="127.0.0.1")
         self.connection = Connection(Role.CLIENT)
         self.accepted: wire.Accepted | None = None
+        self.answer: wire.Message | None = None
         if token is not None:
             self.say(wire.Authenticate(token.encode()))
-            answer = self.hear()
-            if isinstance(answer, wire.Accepted):
-                self.accepted = answer
+            self.answer = self.hear()
+            if isinstance(self.answer, wire.Accepted):
+                self.accepted = self.answer
 
     def __enter__(self) -> Self:
         return self
@@ -331,7 +341,8 @@ class Daemon:
         """Return the command line of `rexec`; `HOST` in the arguments stands for the address."""
         given = list(arguments) if "HOST" in arguments else ["HOST", *arguments]
         given[given.index("HOST")] = self.address
-        file = self.made.config.parent / f"token-{token}"
+        # Not by its secret: file names stand in command lines.
+        file = self.made.config.parent / f"token-{token[4:12] if token.startswith('rxt_') else token}"
         if not file.exists():
             file.touch(mode=0o600)
             file.write_text(self.tokens.get(token, token))
@@ -348,9 +359,16 @@ class Daemon:
         line = [sys.executable, "-I", "-m", "rexecd", *arguments, "--config", str(self.made.config)]
         return subprocess.run(line, check=False, capture_output=True, text=True, timeout=PATIENCE)
 
-    def caller(self, token: str | None = "ann", *, pair: Path | None = None) -> Caller:
-        """Return a caller that speaks the protocol by hand; `pair` is a client certificate beside its key."""
-        return Caller(self, None if token is None else self.tokens.get(token, token), pair=pair)
+    def caller(
+        self, token: str | None = "ann", *, source: str = "127.0.0.1", pair: Path | None = None
+    ) -> Caller:
+        """Return a caller that speaks the protocol by hand, from an address of this machine.
+
+        `pair` is a client certificate; its key is beside it.
+        """
+        return Caller(
+            self, None if token is None else self.tokens.get(token, token), source=source, pair=pair
+        )
 
     def records(self, action: str | None = None, **fields: Any) -> list[dict[str, Any]]:
         """Return the records of the trail with this action and these `rexec` or event fields."""

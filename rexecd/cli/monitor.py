@@ -36,13 +36,13 @@ from rexecd.tasks import check_tasks
 _PERSIST_EVERY: Final = 1.0
 #: For closing the operator's door, ending workers, and the trail's last step.
 _LAST_SECONDS: Final = 15.0
-#: How often it is looked for workers that nobody needs any more, tokens that expire, and how the trail is.
+#: How often it is looked for workers that nobody needs any more, and how the trail is.
 _LOOK_EVERY: Final = 1.0
-#: How often it is written down when tokens were last used.
-_NOTE_EVERY: Final = 5.0
 #: The same while something is left that could not be ended in time, and how long it is gone on with then.
 _SOON: Final = 0.2
 _MOMENT: Final = 0.5
+#: How often it is written down when tokens were last used.
+_NOTE_EVERY: Final = 4.0
 
 
 @contextlib.contextmanager
@@ -138,7 +138,13 @@ def _serve(parts: _Parts, doors: Doors, lifeline: int | None) -> int:
     service.recorder.record(Action.SERVICE_STARTED, version=__version__, **left)
     service.recorder.record(Action.POLICY_LOADED)
     seam_server = SeamServer(doors.seam, service, keeper.admits, log=log)
-    seam_server.on_turn = manager.at_each_turn(lambda: _news(service))
+    turn = manager.at_each_turn(lambda: _news(service))
+
+    def at_each_turn() -> None:
+        turn()
+        service.credentials.end_dead()  # here, because the loop turns while the service drains, too
+
+    seam_server.on_turn = at_each_turn
     admin_server = AdminServer(doors.admin, service, log=log)
     for name, server in (("accept", seam_server), ("admin", admin_server)):
         threading.Thread(target=server.serve_forever, name=name, daemon=True).start()
@@ -213,7 +219,6 @@ def _wait_for_the_end(parts: _Parts, signals: Signals, lifelines: list[int]) -> 
     while True:
         numbers, ready = signals.wait(workers.fileno(), *lifelines, seconds=_LOOK_EVERY if is_tidy else _SOON)
         fault = _watch_trail(service, fault)
-        service.credentials.end_dead()
         if service.clock.monotonic() >= noted + _NOTE_EVERY:
             noted = service.clock.monotonic()
             _note_uses(service)

@@ -14,7 +14,7 @@ from rexecd.cli import say
 from rexecd.cli.init import VERIFICATION_KEY
 from rexecd.cli.monitor import opened_service
 from rexecd.cli.owner import MONITORS, act_as_owner
-from rexecd.errors import ConfigError, Unavailable
+from rexecd.errors import ConfigError, LocalProtocolError, Unavailable
 from rexecd.files import read_file
 from rexecd.monitor import admin
 from rexecd.policy.model import Policy
@@ -57,7 +57,10 @@ def ask(settings: Settings, question: seam.Message, *, seconds: float | None = N
     except Unavailable as error:
         raise NotRunning(f"rexecd does not run here ({error}): start it, or check --config") from None
     try:
-        channel.send(question)
+        try:
+            channel.send(question)
+        except LocalProtocolError as error:
+            raise ConfigError(f"more than can be asked for at once: {error}") from None
         if not select.select([channel], [], [], seconds)[0]:
             what = f"the monitor does not answer in {spell_duration(seconds)}"
             raise Unavailable(f"{what}; it may still do what was asked: see 'rexecd status'")
@@ -85,7 +88,7 @@ def change(
     """Change something through the running monitor or, if none runs, in its place.
 
     Who holds the lock of the state directory is the one writer of the trail. Several commands that meet while
-    no monitor runs wait for each other.
+    no monitor runs wait for each other, and for a monitor that just starts.
     """
     settings = load_settings(arguments.config)
     act_as_owner(settings.state, keep=MONITORS)

@@ -4,6 +4,7 @@ import argparse
 import json
 import secrets
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from rexecd.cli import say
@@ -43,8 +44,7 @@ def make(arguments: argparse.Namespace) -> int:
     minted = mint(secrets.token_bytes)
     digest = spell_digest(minted.token_id, minted.digest)
     if arguments.out is not None:
-        if arguments.out.exists():
-            raise ConfigError(f"{arguments.out}: already there, and never overwritten: choose another FILE")
+        _create(arguments.out)
         write_file(arguments.out, f"{minted.text}\n".encode(), mode=_PRIVATE)
     elif not arguments.is_digest_only:
         say.out(minted.text)
@@ -77,14 +77,17 @@ def revoke(arguments: argparse.Namespace) -> int:
     ended = change(arguments, question, policy=NO_POLICY)
     for token_id in ended["ids"]:
         say.out(f"rexecd: token {token_id} of {ended['principal']} is revoked")
+    if ended["count"] > len(ended["ids"]):
+        say.out(f"rexecd: and {ended['count'] - len(ended['ids'])} more")
     return 0
 
 
 def purge(arguments: argparse.Namespace) -> int:
     """Forget tokens that have been revoked or expired for some time."""
     gone = change(arguments, seam.PurgeTokens(arguments.age), policy=NO_POLICY)
-    ids = ", ".join(gone["ids"])
-    say.out(f"rexecd: {say.count(len(gone['ids']), 'token')} forgotten{f': {ids}' if ids else ''}")
+    ids = gone["ids"] + ["..."] * (gone["count"] > len(gone["ids"]))
+    which = f": {', '.join(ids)}" if ids else ""
+    say.out(f"rexecd: {say.count(gone['count'], 'token')} forgotten{which}")
     return 0
 
 
@@ -102,6 +105,16 @@ def show(arguments: argparse.Namespace) -> int:
     for row in rows:
         say.out(_line(row))
     return 0
+
+
+def _create(path: Path) -> None:
+    """Make an empty file where none is; raise ConfigError."""
+    try:
+        path.touch(mode=_PRIVATE, exist_ok=False)
+    except FileExistsError:
+        raise ConfigError(f"{path}: already there, and never overwritten: choose another FILE") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be made: {error.strerror}") from None
 
 
 def _terms(arguments: argparse.Namespace) -> tuple[int, tuple[str, ...], tuple[str, ...], str]:

@@ -269,6 +269,11 @@ def _record(  # noqa: PLR0917 - a row of the table
     used: str | None,
     used_from: str,
 ) -> TokenRecord:
+    # SQLite keeps what it is given, whatever a column is declared as.
+    texts: tuple[object, ...] = (token_id, principal, created, networks, only, note, used_from)
+    texts += tuple(time for time in (revoked, expires, used) if time is not None)
+    if not all(isinstance(text, str) for text in texts) or type(digest) is not bytes:
+        raise TypeError(f"token {token_id!r}: a value of the wrong type")
     return TokenRecord(
         token_id,
         digest,

@@ -45,10 +45,6 @@ _SECRETS: Final = re.compile(r"rxt_([0-9A-Za-z]{8})_[0-9A-Za-z_]+")
 #: is known to have this digest, and a match would not be accepted.
 _NO_DIGEST: Final = bytes(hashlib.sha256().digest_size)
 
-#: Longest note an operator writes of a token, and how much else there may be of one.
-MAX_NOTE: Final = 200
-MAX_NETWORKS: Final = 64
-MAX_ONLY: Final = 64
 #: How long before its end the holder of a token is warned, and `status` counts it.
 SOON: Final = timedelta(days=7)
 

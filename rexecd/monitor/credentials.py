@@ -1,12 +1,14 @@
 """Who may come in: the tokens and the revoked certificates as they are now, and who is in with which.
 
-Rule 1: what is changed is changed in the store first; a reader has the old mapping or the new one, whole.
+Rule 1: what is changed is changed in the store first, and nothing that comes behind that can fail; a reader
+has the old mapping or the new one, whole.
 Rule 2: whoever is in with a token or certificate that is good no more hears of it at once (`Lives`).
 """
 
 import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -58,10 +60,11 @@ class Guesses:
             began, number = self._counts.get(token_id, (0.0, 0))
             return number >= self._most and self._clock.monotonic() < began + _WINDOW
 
-    def keep(self, token_ids: Iterable[str]) -> None:
-        """Forget all others."""
+    def forget(self, token_ids: Iterable[str]) -> None:
+        """Forget what was counted for tokens that are there no more."""
         with self._lock:
-            self._counts = {each: self._counts[each] for each in token_ids if each in self._counts}
+            for token_id in token_ids:
+                self._counts.pop(token_id, None)
 
 
 class Lives:
@@ -81,6 +84,12 @@ class Lives:
                 flags.append(self._join(key))
                 stack.callback(self._leave, key)
             yield tuple(flags)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Return what somebody is in with."""
+        with self._lock:
+            return tuple(self._flags)
 
     def end(self, keys: Iterable[str]) -> None:
         """Wake everybody who is in with one of these."""
@@ -112,9 +121,10 @@ class Credentials:
         self._clock = clock
         self._tokens: Mapping[str, TokenRecord] = store.records()
         self._certificates: Mapping[str, RevokedCertificate] = store.revoked_certificates()
+        #: Of tokens that were used since we began; and whose last use has still to be written down.
         self._uses: dict[str, Use] = {}
-        #: Whose last use has still to be written down.
         self._unwritten: set[str] = set()
+        self._noting = threading.Lock()
         self.guesses = Guesses(most_failures, clock)
         self.lives = Lives()
 
@@ -150,51 +160,69 @@ class Credentials:
 
     def note_use(self, token_id: str, address: str) -> None:
         """Remember that a token was used; `write_uses` writes it down."""
-        self._uses[token_id] = Use(self._clock.now(), address)
-        self._unwritten.add(token_id)
+        with self._noting:
+            self._uses[token_id] = Use(self._clock.now(), address)
+            self._unwritten.add(token_id)
 
     def write_uses(self) -> None:
         """Write down when tokens were last used, in one thread; raise RexecError, and it is tried again."""
-        token_ids, self._unwritten = self._unwritten, set()
-        if not token_ids:
+        with self._noting:
+            uses = {each: self._uses[each] for each in self._unwritten}
+            self._unwritten.clear()
+        if not uses:
             return
         try:
-            self._store.note_uses({each: self._uses[each] for each in token_ids})
+            self._store.note_uses(uses)
         except RexecError:
-            self._unwritten |= token_ids
+            with self._noting:
+                self._unwritten |= uses.keys() & self._uses.keys()
             raise
 
     def end_dead(self) -> None:
         """Wake sessions whose token has expired."""
-        now = self._clock.now()
-        self.lives.end(each for each, record in self._tokens.items() if record.has_expired(now))
+        now, tokens = self._clock.now(), self._tokens
+        used = (tokens[key] for key in self.lives.keys if key in tokens)
+        self.lives.end([record.token_id for record in used if record.has_expired(now)])
 
     def add(self, record: TokenRecord) -> None:
         """Keep a new token."""
         self._store.add(record)
-        self._read()
+        self._tokens = {**self._tokens, record.token_id: record}
 
     def replace(self, token_id: str, record: TokenRecord, *, until: datetime) -> None:
         """Keep a new token in place of an old one, which is good until then."""
         self._store.replace(token_id, record, until=until)
-        self._read()
+        old = self._tokens[token_id]
+        ending = replace(old, terms=old.terms._replace(expires=until))
+        self._tokens = {**self._tokens, token_id: ending, record.token_id: record}
+        self.end_dead()
 
     def revoke(self, token_ids: Iterable[str]) -> None:
         """End tokens, and with them the sessions that were opened with them."""
-        ended = tuple(token_ids)
-        self._store.revoke(ended, self._clock.now())
-        self._read()
-        self.lives.end(ended)
+        now = self._clock.now()
+        ended = [self._tokens[each] for each in token_ids if self._tokens[each].revoked is None]
+        self._store.revoke([record.token_id for record in ended], now)
+        self._tokens = {
+            **self._tokens,
+            **{record.token_id: replace(record, revoked=now) for record in ended},
+        }
+        self.lives.end(record.token_id for record in ended)
 
     def forget(self, token_ids: Iterable[str]) -> None:
         """Remove dead tokens."""
-        self._store.forget(token_ids)
-        self._read()
+        gone = frozenset(token_ids)
+        self._store.forget(gone)
+        self._tokens = {each: record for each, record in self._tokens.items() if each not in gone}
+        with self._noting:
+            self._uses = {each: use for each, use in self._uses.items() if each not in gone}
+            self._unwritten -= gone
+        self.guesses.forget(gone)
+        self.lives.end(gone)  # one may have expired since `end_dead` looked
 
     def revoke_certificate(self, certificate: RevokedCertificate) -> None:
         """Refuse a client certificate, and end the sessions that were opened with it."""
         self._store.revoke_certificate(certificate)
-        self._certificates = self._store.revoked_certificates()
+        self._certificates = {**self._certificates, certificate.fingerprint: certificate}
         self.lives.end([certificate.fingerprint])
 
     @property
@@ -207,10 +235,6 @@ class Credentials:
         with contextlib.suppress(RexecError):  # nobody misses it, and the store has to be closed
             self.write_uses()
         self._store.close()
-
-    def _read(self) -> None:
-        self._tokens = self._store.records()
-        self.guesses.keep(self._tokens)
 
     def _usual_address(self, record: TokenRecord) -> str | None:
         use = self._uses.get(record.token_id) or record.used

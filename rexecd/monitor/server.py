@@ -30,8 +30,7 @@ _TURN: Final = 10.0
 #: How long the gateway may leave a message unread before its channel is given up.
 _SEND_TIMEOUT: Final = 10.0
 
-#: Of one channel: itself, one for a file that is looked at, and the ends of its token and its certificate, if
-#: nobody else is in with them.
+#: Of one channel: itself, one for a file that is looked at, and the flags of its token and its certificate.
 _DESCRIPTORS_EACH: Final = 4
 #: Of one command: six pipe ends, /dev/null, the worker's two and those of making it, its control group's,
 #: three for one that may outlive its reader, and some for parameters that are passed so.

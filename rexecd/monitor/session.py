@@ -9,6 +9,7 @@ import contextlib
 import math
 import secrets
 import threading
+import time
 from typing import Final
 
 from rexecd.audit.events import Action
@@ -31,6 +32,8 @@ from rexecd.wire import messages as wire
 
 #: The longest time that Accepted can say.
 _MOST_SECONDS: Final = 2**32 - 1
+#: So many seconds after a token came a refusal is answered, whatever was found wrong how soon.
+_REFUSAL_TIME: Final = 0.01
 _TROUBLES: Final = {
     seam.Trouble.TLS_FAILED: Action.TLS_FAILED,
     seam.Trouble.UNAUTHENTICATED: Action.AUTH_REFUSED,
@@ -126,12 +129,15 @@ class MonitorSession:
 
     def _authenticate(self, facts: seam.Authenticate, kept: contextlib.ExitStack) -> None:
         """Find out who it is, and take its place among its principal's connections for as long as `kept`."""
+        begun = time.monotonic()
         try:
             self._credential = self._service.authenticate(facts.token, facts.address, facts.certificate)
         except Refused as refused:
             token_id = parse(facts.token)
             recorder = self._recorder if token_id is None else self._recorder.bind(token_id=token_id)
             recorder.record(Action.AUTH_REFUSED, code=refused.code.word, reason=refused.reason)
+            # Not `stop.wait`: poll counts in milliseconds, and what is left of one would tell.
+            time.sleep(max(0.0, begun + _REFUSAL_TIME - time.monotonic()))
             self._conversation.close(refused.code, refused.text)
             raise SessionOver("authentication failed") from None
         self._address = facts.address

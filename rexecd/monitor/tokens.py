@@ -14,7 +14,8 @@ from rexecd.audit.events import Action
 from rexecd.errors import ConfigError
 from rexecd.forms import is_printable
 from rexecd.identity.store import RevokedCertificate
-from rexecd.identity.tokens import MAX_NOTE, Terms, TokenRecord, mint, parse_digest
+from rexecd.identity.tokens import Terms, TokenRecord, mint, parse_digest
+from rexecd.limits import MAX_NOTE, MAX_TERMS
 from rexecd.monitor.service import Service
 from rexecd.networks import network_complaint
 from rexecd.policy.decide import is_among
@@ -22,6 +23,8 @@ from rexecd.seam import messages as seam
 
 #: Longest life: a hundred years. Whoever means for ever says so.
 _LONGEST: Final = 100 * 365 * 86400
+#: So many tokens are named in an answer.
+_MOST_NAMED: Final = 1000
 
 
 def create(service: Service, asked: seam.CreateToken) -> dict[str, object]:
@@ -39,14 +42,15 @@ def take(service: Service, asked: seam.ImportToken) -> dict[str, object]:
     try:
         token_id, digest = parse_digest(asked.digest)
     except ValueError as error:
-        raise ConfigError(f"{asked.digest!r} is no digest of a token: {error}") from None
+        # It is not repeated: it may be the token itself.
+        raise ConfigError(f"DIGEST: {error}, as 'rexecd token mint' says it") from None
     with service.changing:
         known = service.credentials.tokens.get(token_id)
         if known is not None:
-            if (known.digest, known.principal, known.revoked) != (digest, asked.principal, None):
-                state = "revoked" if known.revoked else f"of {known.principal}"
-                raise ConfigError(f"a token with the id {token_id} is here already, and {state}")
+            _check_same(known, digest, asked.principal, service.clock.now())
             return {**_about(known), "is_new": False}
+        if any(each.digest == digest for each in service.credentials.tokens.values()):
+            raise ConfigError(f"{asked.digest}: this digest is another token's: see 'rexecd token list'")
         record = _new(service, token_id, digest, asked.principal, _terms(service, asked))
         _record(service, Action.TOKEN_IMPORTED, record)
         service.credentials.add(record)
@@ -73,7 +77,6 @@ def rotate(service: Service, asked: seam.RotateToken) -> dict[str, object]:
         reason = f"the old one is good until {_spell(until)}"
         _record(service, Action.TOKEN_ROTATED, record, replaces=old.token_id, reason=reason)
         service.credentials.replace(old.token_id, record, until=until)
-        service.credentials.end_dead()
     return {**_about(record), "token": minted.text, "replaces": old.token_id, "until": _spell(until)}
 
 
@@ -92,7 +95,7 @@ def revoke(service: Service, asked: seam.RevokeTokens) -> dict[str, object]:
             recorder = service.recorder
             recorder.record(Action.TOKEN_REVOKED, principal=record.principal, token_id=record.token_id)
         service.credentials.revoke([each.token_id for each in ended])
-    return {"principal": records[0].principal, "ids": [each.token_id for each in records]}
+    return {"principal": records[0].principal, **_which(records)}
 
 
 def purge(service: Service, asked: seam.PurgeTokens) -> dict[str, object]:
@@ -104,7 +107,7 @@ def purge(service: Service, asked: seam.PurgeTokens) -> dict[str, object]:
             recorder = service.recorder
             recorder.record(Action.TOKEN_PURGED, principal=record.principal, token_id=record.token_id)
         service.credentials.forget([each.token_id for each in dead])
-    return {"ids": [each.token_id for each in dead]}
+    return _which(dead)
 
 
 def revoke_certificate(service: Service, asked: seam.RevokeCertificate) -> dict[str, object]:
@@ -123,6 +126,20 @@ def revoke_certificate(service: Service, asked: seam.RevokeCertificate) -> dict[
                 RevokedCertificate(asked.fingerprint, asked.subject, expires, service.clock.now())
             )
     return {"fingerprint": asked.fingerprint, "subject": asked.subject, "is_new": is_new}
+
+
+def _check_same(known: TokenRecord, digest: bytes, principal: str, now: datetime) -> None:
+    """Raise ConfigError unless a token that is here is the one that is imported, and still good."""
+    state = known.flaw(now)
+    if known.principal != principal:
+        state = f"is {known.principal!r}'s"
+    elif known.digest != digest:
+        state = "has another secret"
+    elif state is not None:
+        state = f"is {state}"
+    if state is not None:
+        what = f"a token with the id {known.token_id} is here already and {state}"
+        raise ConfigError(f"{what}: make another with 'rexecd token mint'")
 
 
 def _known(service: Service, token_id: str) -> TokenRecord:
@@ -154,6 +171,8 @@ def _new(service: Service, token_id: str, digest: bytes, principal: str, terms: 
 
 def _terms(service: Service, asked: seam.CreateToken | seam.ImportToken) -> Terms:
     """Return what a token is to be good for; raise ConfigError."""
+    if max(len(asked.networks), len(asked.only)) > MAX_TERMS:
+        raise ConfigError(f"--from, --only: at most {MAX_TERMS} of each")
     for text in asked.networks:
         complaint = network_complaint(text)
         if complaint is not None:
@@ -190,6 +209,11 @@ def _record(service: Service, action: Action, record: TokenRecord, **more: objec
 
 def _about(record: TokenRecord) -> dict[str, object]:
     return {"id": record.token_id, "principal": record.principal, "expires": _spell(record.terms.expires)}
+
+
+def _which(records: list[TokenRecord]) -> dict[str, object]:
+    """Return how many tokens it was, and the first of them: an answer has to fit into a packet."""
+    return {"count": len(records), "ids": [each.token_id for each in records[:_MOST_NAMED]]}
 
 
 def _spell(when: datetime | None) -> str | None:

@@ -256,7 +256,7 @@ class Answer(NamedTuple):
 MAX_ANSWER: Final = limits.MAX_PACKET - 1024
 
 _NAME: Final = Text(limits.MAX_NAME)
-_TERMS: Final = (U32, Texts(64, 64), Texts(64, 512), Text(1024))
+_TERMS: Final = (U32, Texts(limits.MAX_TERMS, 64), Texts(limits.MAX_TERMS, 512), Text(4 * limits.MAX_NOTE))
 #: The operator's own door: every question is open at any time, one answer each.
 ADMIN: Final = Catalogue(
     Row(1, CreateToken, (_NAME, *_TERMS)),

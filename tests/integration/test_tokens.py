@@ -1,11 +1,17 @@
 """Tokens: shown once, stored as digests, ended at once, and never in sight."""
 
 import json
+import secrets
 import subprocess
+import sys
+import threading
+from pathlib import Path
 
 from rexecd.errors import Code
+from rexecd.identity import tokens
+from rexecd.identity.tokens import mint
 from rexecd.wire import messages as wire
-from tests.harness import Daemon
+from tests.harness import Daemon, wait_for
 
 
 def test_a_token_made_while_the_service_runs_works_at_once(daemon: Daemon) -> None:
@@ -47,21 +53,33 @@ def test_a_revoked_token_ends_an_open_session_at_its_next_command(own_daemon: Da
     assert 1 == len(own_daemon.records("token-revoked"))
 
 
-def test_wrong_unknown_and_revoked_tokens_look_alike(own_daemon: Daemon) -> None:
-    """Same code, same text; only the trail knows better."""
+def test_tokens_that_are_not_good_look_alike(own_daemon: Daemon) -> None:
+    """Same code, same text, same end; only the trail knows better."""
+    made = {
+        reason: own_daemon.rexecd("token", "create", "bob", *options).stdout.strip()
+        for reason, options in {
+            "revoked token": (),
+            "expired token": ("--expires", "1s"),
+            "the token is good from 198.51.100.0/24 only": ("--from", "198.51.100.0/24"),
+        }.items()
+    }
+    own_daemon.rexecd("token", "revoke", made["revoked token"][4:12])
     own_daemon.start()
-    revoked = own_daemon.tokens["ann"]
-    wrong = own_daemon.tokens["bob"][:-1] + ("a" if own_daemon.tokens["bob"][-1] != "a" else "b")
-    own_daemon.rexecd("token", "revoke", revoked[4:12])
-    answers = []
-    for token in (revoked, wrong, "rxt_AAAAAAAA_" + "A" * 49, "", "é" * 10, "x" * 256):
+    body = f"{own_daemon.tokens['bob'][:13]}{'A' * 43}"
+    unknown = mint(secrets.token_bytes).text
+    made |= {"wrong secret": body + tokens._check(body.encode()), "unknown token": unknown}
+    wait_for(
+        lambda: json.loads(own_daemon.rexecd("token", "list", "--json").stdout)[-2]["state"] == "expired"
+    )
+    answers, reasons = [], []
+    for token in (*made.values(), unknown[:-1], "", "é" * 10, "x" * 256):
         with own_daemon.caller(None) as caller:
             caller.say(wire.Authenticate(token.encode()))
             answers.append((caller.hear(), caller.hear()))
+        reasons.append(own_daemon.records("auth-refused")[-1]["event"]["reason"])
 
     assert {(wire.Closed(Code.AUTHENTICATION_FAILED, "authentication failed"), None)} == set(answers)
-    reasons = {record["event"]["reason"] for record in own_daemon.records("auth-refused")}
-    assert len(reasons) > 1
+    assert [*made, *["malformed token"] * 4] == reasons
 
 
 def test_the_operator_sees_ids_and_never_secrets(daemon: Daemon) -> None:
@@ -126,3 +144,75 @@ def test_no_secret_stands_in_a_process_list_or_an_environment(daemon: Daemon) ->
     for token in daemon.tokens.values():
         assert token[13:] not in json.dumps(told)
         assert token[13:] not in listing
+
+
+def _watch_processes(stop: threading.Event, seen: set[bytes]) -> None:
+    """Keep the command line and environment of every process there is, until told to stop."""
+    while not stop.wait(0.005):
+        for process in Path("/proc").glob("[0-9]*"):
+            for name in ("cmdline", "environ"):
+                try:
+                    seen.add((process / name).read_bytes())
+                except OSError:
+                    continue
+
+
+def test_no_verb_on_tokens_leaves_a_secret_behind(own_daemon: Daemon, tmp_path: Path) -> None:
+    """Made, minted, imported, rotated, revoked, pasted by mistake: only the operator got to see it."""
+    own_daemon.start()
+    file = tmp_path / "minted"
+    stop, seen = threading.Event(), set[bytes]()
+    watcher = threading.Thread(target=_watch_processes, args=(stop, seen))
+    watcher.start()
+    said = ""
+    mint_line = [sys.executable, "-I", "-m", "rexecd", "token", "mint", "--out", str(file)]
+    minted = subprocess.run(mint_line, capture_output=True, text=True, check=True)
+    created = own_daemon.rexecd("token", "create", "bob", "--note", "canary")
+    rotated = own_daemon.rexecd("token", "rotate", created.stdout[4:12])
+    imported = own_daemon.rexecd("token", "import", "bob", minted.stdout.strip())
+    tokens_made = [created.stdout.strip(), rotated.stdout.strip(), file.read_text().strip()]
+    for done in (minted, created, rotated):
+        said += done.stderr
+    for token in tokens_made:
+        own_daemon.rexec("echo", "x", token=token)
+        said += own_daemon.rexec("nosuch", token=token).stderr
+    for arguments in (
+        ("token", "list"),
+        ("token", "list", "--json"),
+        ("status", "--json"),
+        ("audit", "show"),
+    ):
+        done = own_daemon.rexecd(*arguments)
+        said += done.stdout + done.stderr
+    for token in tokens_made:
+        own_daemon.rexecd("token", "revoke", token[4:12])
+    purged = own_daemon.rexecd("token", "purge", "--older", "0s")
+    stop.set()
+    watcher.join()
+    # By mistake, where its digest belongs: that is on the process list, and should be nowhere else.
+    pasted = own_daemon.rexecd("token", "import", "bob", tokens_made[0])
+    own_daemon.stop()
+    state = b"".join(each.read_bytes() for each in own_daemon.settings.state.iterdir() if each.is_file())
+    said += imported.stdout + imported.stderr + purged.stdout + pasted.stdout + pasted.stderr
+    said += own_daemon.complaints() + own_daemon.settings.audit.read_text()
+
+    assert (0, 1) == (imported.returncode, pasted.returncode)
+    for token in tokens_made:
+        assert len(token) == 62
+        for secret in (token[13:], token[13:56]):
+            assert secret not in said
+            assert secret.encode() not in state
+            assert not any(secret.encode() in each for each in seen)
+
+
+def test_a_token_that_is_refused_leaves_no_secret_behind(own_daemon: Daemon) -> None:
+    """Good but for what stands in front or behind: neither log nor trail has it."""
+    token = own_daemon.tokens["ann"]
+    own_daemon.start()
+    for wrong in (f"{token}\0", f" {token}", f"{token}\n", token[:-1], token * 2, f"x{token[1:]}"):
+        with own_daemon.caller(None) as caller:
+            caller.say(wire.Authenticate(wrong.encode()))
+            caller.hear()
+
+    assert 6 == len(own_daemon.records("auth-refused"))
+    assert token[13:50] not in own_daemon.complaints() + own_daemon.settings.audit.read_text()

@@ -5,7 +5,8 @@ import secrets
 import zlib
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,17 @@ from hypothesis import strategies as st
 
 from rexecd.errors import Code, Refused
 from rexecd.identity import tokens
-from rexecd.identity.tokens import TokenRecord, authenticate, mask, mint, parse
+from rexecd.identity.tokens import (
+    Terms,
+    TokenRecord,
+    WrongSecret,
+    authenticate,
+    mask,
+    mint,
+    parse,
+    parse_digest,
+    spell_digest,
+)
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
 MINTED = mint(secrets.token_bytes)
@@ -81,6 +92,17 @@ REFUSED = {
     "no tokens at all": (TEXT, {}, "unknown token"),
     "wrong secret": (other_secret(), RECORDS, "wrong secret"),
     "revoked": (TEXT, {RECORD.token_id: replace(RECORD, revoked=WHEN)}, "revoked token"),
+    "expired": (TEXT, {RECORD.token_id: replace(RECORD, terms=Terms(expires=WHEN))}, "expired token"),
+    "revoked before it expired": (
+        TEXT,
+        {RECORD.token_id: replace(RECORD, terms=Terms(expires=WHEN), revoked=WHEN)},
+        "revoked token",
+    ),
+    "another network": (
+        TEXT,
+        {RECORD.token_id: replace(RECORD, terms=Terms(networks=(ip_network("198.51.100.0/24"),)))},
+        "the token is good from 198.51.100.0/24 only",
+    ),
     "wrong check": (TEXT[:-1] + (b"0" if TEXT[-1:] != b"0" else b"1"), RECORDS, "malformed token"),
     "empty": (b"", RECORDS, "malformed token"),
     "newline behind": (TEXT + b"\n", RECORDS, "malformed token"),
@@ -166,3 +188,81 @@ def test_masking_leaves_other_text_alone() -> None:
     """What has no token in it comes back as it was."""
     for text in ("", "disk /srv", "rxt_", "rxt_short_x", f"rxt_{MINTED.token_id}_"):
         assert mask(text) == text
+
+
+def test_a_token_is_good_until_the_very_moment_it_expires() -> None:
+    """Not a microsecond longer; without an end it is good for ever."""
+    ending = replace(RECORD, terms=Terms(expires=WHEN))
+
+    assert ending.flaw(WHEN - timedelta(microseconds=1)) is None
+    assert "expired" == ending.flaw(WHEN)
+    assert RECORD.flaw(datetime(9999, 1, 1, tzinfo=UTC)) is None
+
+
+PLACES = {
+    "198.51.100.9": True,
+    "::ffff:198.51.100.9": True,
+    "2001:db8::1": True,
+    "2001:db8::1%eth0": True,
+    "198.51.101.9": False,
+    "2001:db9::1": False,
+    "": False,
+    "nowhere": False,
+}
+
+
+@pytest.mark.parametrize("address", PLACES)
+def test_a_token_with_networks_is_good_from_there_only(address: str) -> None:
+    """What is no address is in no network."""
+    networks = (ip_network("198.51.100.0/24"), ip_network("2001:db8::/32"))
+    records = {RECORD.token_id: replace(RECORD, terms=Terms(networks=networks))}
+    try:
+        found = authenticate(TEXT, records, address=address, now=WHEN)
+    except Refused:
+        found = None
+
+    assert PLACES[address] == (found is not None)
+
+
+def test_only_a_wrong_secret_of_a_known_token_is_told_apart() -> None:
+    """It is what is counted; the caller hears nothing of it."""
+    kinds = {case: type(refusal(presented, records)) for case, (presented, records, _) in REFUSED.items()}
+
+    assert WrongSecret is kinds.pop("wrong secret")
+    assert {Refused} == set(kinds.values())
+    with pytest.raises(WrongSecret) as caught:
+        authenticate(other_secret(), RECORDS, address="192.0.2.1", now=WHEN)
+    assert RECORD.token_id == caught.value.token_id
+
+
+def test_a_digest_has_the_published_form() -> None:
+    """77 characters, nothing of the secret among them; read again it is the same."""
+    spelled = spell_digest(MINTED.token_id, MINTED.digest)
+
+    assert 77 == len(spelled)
+    assert f"rxd_{MINTED.token_id}_{MINTED.digest.hex()}" == spelled
+    assert MINTED.text[13:20] not in spelled
+    assert (MINTED.token_id, MINTED.digest) == parse_digest(spelled)
+    assert spelled == mask(spelled)
+
+
+GOOD_DIGEST = spell_digest(MINTED.token_id, MINTED.digest)
+BAD_DIGESTS = {
+    "empty": "",
+    "the token itself": MINTED.text,
+    "cut": GOOD_DIGEST[:-1],
+    "newline behind": f"{GOOD_DIGEST}\n",
+    "blank in front": f" {GOOD_DIGEST}",
+    "capitals": GOOD_DIGEST[:13] + GOOD_DIGEST[13:].upper().replace("0", "A"),
+    "full-width digits": GOOD_DIGEST[:-1] + "\uff10",
+    "short id": GOOD_DIGEST[:4] + GOOD_DIGEST[5:],
+}
+
+
+@pytest.mark.parametrize("case", BAD_DIGESTS)
+def test_what_is_no_digest_is_refused_and_not_repeated(case: str) -> None:
+    """Somebody may have pasted the token itself: it does not turn up in the complaint."""
+    with pytest.raises(ValueError, match="a digest is 'rxd_'") as caught:
+        parse_digest(BAD_DIGESTS[case])
+
+    assert MINTED.text[13:] not in str(caught.value)

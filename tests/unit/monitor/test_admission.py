@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rexecd.errors import Code, Refused
-from rexecd.monitor.admission import Admission, Admitted
+from rexecd.monitor.admission import Admission, Admitted, Connections
 from rexecd.policy.bounds import Quota, Rate
 
 FREE = Quota()
@@ -453,3 +453,54 @@ def test_one_that_leaves_in_many_threads_leaves_once() -> None:
     _in_threads(lambda _: one.leave())
 
     assert 1 == gate._running
+
+
+def test_a_principal_has_so_many_connections_and_no_more() -> None:
+    """Whatever others have; a place that is given back is free, and only once."""
+    gate = Connections(2)
+    first, second = gate.enter("ann"), gate.enter("ann")
+    gate.enter("bob")
+    with pytest.raises(Refused) as caught:
+        gate.enter("ann")
+    first.leave()
+    first.leave()
+    third = gate.enter("ann")
+    with pytest.raises(Refused):
+        gate.enter("ann")
+    for one in (second, third):
+        one.leave()
+
+    assert (
+        Code.BUSY,
+        "2 connections of yours are open; try later",
+        "principal 'ann' has 2 connections open",
+    ) == (
+        caught.value.code,
+        caught.value.text,
+        caught.value.reason,
+    )
+    assert {"bob": 1} == gate._open
+
+
+def test_many_threads_never_have_more_connections_than_there_may_be() -> None:
+    """However they come and go, nothing is left of them."""
+    gate, most, now, lock = Connections(3), list[int](), Counter[str](), threading.Lock()
+
+    def work(number: int) -> None:
+        who = f"p{number % 2}"
+        for _ in range(500):
+            try:
+                one = gate.enter(who)
+            except Refused:
+                continue
+            with one:
+                with lock:
+                    now[who] += 1
+                    most.append(now[who])
+                with lock:
+                    now[who] -= 1
+
+    _in_threads(work)
+
+    assert max(most) <= 3
+    assert {} == gate._open

@@ -7,17 +7,23 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from rexecd.audit.events import Action
 from rexecd.audit.search import read
 from rexecd.cli.init import lay_out
 from rexecd.cli.monitor import opened_service, opened_workers
 from rexecd.errors import Code, TrailError
-from rexecd.identity.tokens import TokenRecord, mint
+from rexecd.identity.certificates import issue_server, make_authority
+from rexecd.identity.tokens import Terms, TokenRecord, mint
+from rexecd.monitor import session
 from rexecd.monitor.service import Service
 from rexecd.monitor.session import MonitorSession
 from rexecd.seam import messages as seam
@@ -204,6 +210,75 @@ def test_a_refused_request_leaves_the_session_open(gateway: Callable[[], _Gatewa
     assert refused.code is Code.NOT_PERMITTED
     assert isinstance(other.ask(RUN), seam.Started)
     assert isinstance(other.hear(), seam.Exited)
+
+
+def test_a_required_certificate_that_is_not_shown_looks_like_a_wrong_token(tmp_path: Path) -> None:
+    """Missing, another's, damaged: one answer; the trail has four reasons. The right one is accepted."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    authority = make_authority("callers", now=now, days=9)
+    (tmp_path / "clients.pem").write_bytes(authority.certificate_pem)
+    policy = POLICY.replace("{roles: [all]}", "{roles: [all], require: certificate}", 1)
+    made = lay_out(
+        tmp_path / "d", ["localhost"], settings=f"{SETTINGS}client_ca: ../clients.pem\n", policy=policy
+    )
+    shown = {
+        name: x509.load_pem_x509_certificate(
+            issue_server(authority, [name], now=now, days=1).certificate_pem
+        ).public_bytes(serialization.Encoding.DER)
+        for name in ("ann", "bob")
+    }
+    answers = []
+    with opened_service(load_settings(made.config)) as service:
+        minted = mint(secrets.token_bytes)
+        service.credentials.add(TokenRecord(minted.token_id, minted.digest, "ann", service.clock.now()))
+        for certificate, token in (
+            (b"", minted.text),
+            (shown["bob"], minted.text),
+            (b"noise", minted.text),
+            (shown["ann"], minted.text[:-1]),
+            (shown["ann"], minted.text),
+        ):
+            one = _Gateway(service, token)
+            answers.append(one.ask(seam.Authenticate("192.0.2.7", 1, "TLSv1.3", token.encode(), certificate)))
+            one.end()
+        reasons = [
+            record["event"]["reason"]
+            for record in read([service.settings.audit])
+            if record["event"]["action"] == "auth-refused"
+        ]
+
+    assert [wire.Closed(Code.AUTHENTICATION_FAILED, "authentication failed")] * 4 == answers[:4]
+    assert isinstance(answers[4], wire.Accepted)
+    assert [
+        "'ann' has to show a client certificate",
+        "the client certificate does not name 'ann'",
+        "client certificate: not a certificate",
+        "malformed token",
+    ] == reasons
+
+
+def test_no_refusal_tells_by_its_time_how_soon_something_was_found(service: Service) -> None:
+    """All are answered so long after the token came, whatever the work was."""
+    known = mint(secrets.token_bytes)
+    service.credentials.add(
+        TokenRecord(
+            known.token_id,
+            known.digest,
+            "ann",
+            service.clock.now(),
+            Terms(networks=(ip_network("10.0.0.0/8"),)),
+        )
+    )
+    taken = []
+    for token in ("", known.text, mint(secrets.token_bytes).text):
+        one = _Gateway(service, token)
+        begun = time.monotonic()
+        answer = one.authenticate()
+        taken.append(time.monotonic() - begun)
+        one.end()
+
+        assert isinstance(answer, wire.Closed)
+    assert min(taken) >= session._REFUSAL_TIME
 
 
 def test_too_many_descriptors_in_flight_is_busy(
