@@ -74,14 +74,16 @@ class Lives:
         self._lock = threading.Lock()
         #: By token id or fingerprint: the flag, and how many wait for it.
         self._flags: dict[str, tuple[Flag, int]] = {}
+        #: By fingerprint: when that certificate ends. Those of tokens can change, and are the store's.
+        self._ends: dict[str, datetime] = {}
 
     @contextlib.contextmanager
-    def joined(self, *keys: str) -> Iterator[tuple[Flag, ...]]:
-        """Give the flags to wait for, as long as the block lasts."""
+    def joined(self, *keys: str, ends: datetime | None = None) -> Iterator[tuple[Flag, ...]]:
+        """Give the flags to wait for while the block lasts; `ends` is when the last one's time is over."""
         with contextlib.ExitStack() as stack:
             flags = []
             for key in keys:
-                flags.append(self._join(key))
+                flags.append(self._join(key, ends if key == keys[-1] else None))
                 stack.callback(self._leave, key)
             yield tuple(flags)
 
@@ -91,16 +93,23 @@ class Lives:
         with self._lock:
             return tuple(self._flags)
 
+    def over(self, now: datetime) -> list[str]:
+        """Return the certificates that somebody is in with and that have ended."""
+        with self._lock:
+            return [fingerprint for fingerprint, ends in self._ends.items() if ends <= now]
+
     def end(self, keys: Iterable[str]) -> None:
         """Wake everybody who is in with one of these."""
         with self._lock:
             for flag, _ in (self._flags[key] for key in keys if key in self._flags):
                 flag.set()
 
-    def _join(self, key: str) -> Flag:
+    def _join(self, key: str, ends: datetime | None) -> Flag:
         with self._lock:
             flag, number = self._flags.get(key) or (Flag(), 0)
             self._flags[key] = flag, number + 1
+            if ends is not None:
+                self._ends[key] = ends
             return flag
 
     def _leave(self, key: str) -> None:
@@ -110,6 +119,7 @@ class Lives:
                 self._flags[key] = flag, number - 1
                 return
             del self._flags[key]
+            self._ends.pop(key, None)
             flag.close()
 
 
@@ -179,10 +189,11 @@ class Credentials:
             raise
 
     def end_dead(self) -> None:
-        """Wake sessions whose token has expired."""
+        """Wake sessions whose token or certificate has expired."""
         now, tokens = self._clock.now(), self._tokens
         used = (tokens[key] for key in self.lives.keys if key in tokens)
         self.lives.end([record.token_id for record in used if record.has_expired(now)])
+        self.lives.end(self.lives.over(now))
 
     def add(self, record: TokenRecord) -> None:
         """Keep a new token."""

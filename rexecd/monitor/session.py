@@ -151,8 +151,9 @@ class MonitorSession:
             raise SessionOver("too many connections") from None
         shown = {} if certificate is None else {"certificate": certificate.fingerprint}
         self._recorder.record(Action.AUTH_ACCEPTED, **shown)
-        keys = (token.token_id, *shown.values())
-        self._conversation.endings = kept.enter_context(self._service.credentials.lives.joined(*keys))
+        ends = None if certificate is None else certificate.expires
+        joined = self._service.credentials.lives.joined(token.token_id, *shown.values(), ends=ends)
+        self._conversation.endings = kept.enter_context(joined)
         self._conversation.explain_ending = self._flaw
         if self._service.credentials.flaw(self._credential) is not None:  # since it was looked at
             raise self._conversation.end()

@@ -157,6 +157,19 @@ def test_a_revoked_certificate_is_refused_at_once_and_on_open_connections(strict
     assert ["CN=ann"] == [each["subject"] for each in shown["revoked"]]
 
 
+def test_a_certificate_that_ends_takes_its_connections_with_it(strict: Daemon, tmp_path: Path) -> None:
+    """Also one on which nothing is asked."""
+    now = datetime.now(UTC)
+    brief = issue_client(
+        authority_of(strict), "ann", now=now - timedelta(days=1) + timedelta(seconds=4), days=1
+    )
+    with strict.caller("ann", pair=keep(tmp_path, "brief", brief)) as idle:
+        assert idle.accepted
+        heard = idle.hear()
+
+    assert wire.Closed(Code.REVOKED, "the client certificate has expired") == heard
+
+
 def test_the_server_itself_refuses_a_requirement_it_cannot_check(tmp_path: Path) -> None:
     """A policy that requires what nobody is asked for would lock everybody out."""
     daemon = Daemon(tmp_path)
