@@ -78,7 +78,7 @@ def _startups_schema() -> Schema:
 
 _STARTUPS: Final = re.compile("([0-9]{1,6}):([0-9]{1,3}):([0-9]{1,6})")
 _ALL: Final = 100
-_DEFAULT_STARTUPS: Final = Startups(64, 30, 256)
+_DEFAULT_STARTUPS: Final = Startups(128, 30, 256)
 MOST_CONNECTIONS: Final = 100_000
 PATH: Final = Text("a path")
 LISTEN: Final = Own("ADDR:PORT, [V6]:PORT or :PORT", _listen, _listen_schema)
@@ -169,7 +169,7 @@ SETTINGS: Final = Table(
         "max_startups_source": Key(
             Integer(1, MOST_CONNECTIONS),
             "The same of one source: further ones are closed at once.",
-            default=32,
+            default=128,
         ),
         "source_prefix_v4": Key(
             Integer(8, 32), "How many bits of an IPv4 address make a source.", default=32

@@ -35,6 +35,8 @@ listen: "127.0.0.1:0"
 banner: |
   Welcome to the test house.
 max_connections: 40
+reserved_connections: 0
+exempt: [127.0.0.1, "::1"]
 grace_time: 1500ms
 write_timeout: 3s
 monitor_wait: 1500ms

@@ -78,7 +78,7 @@ FLOORS: Final[list[set[str]]] = [
         "monitor.doors",
         "monitor.leftovers",
     },
-    {"gateway.relay", "monitor.service", "monitor.running"},
+    {"gateway.relay", "gateway.stranger", "monitor.service", "monitor.running"},
     {"gateway.session", "monitor.session", "monitor.admin"},
     # 4: loops
     {"gateway.server", "monitor.server", "client"},

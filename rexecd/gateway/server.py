@@ -3,17 +3,23 @@
 The listening socket is never wrapped: a silent peer would then hold up everyone in `accept`.
 """
 
+import contextlib
+import random
 import socket
 import socketserver
 import ssl
-from typing import Any
+import struct
+import time
+from typing import Any, Final
 
 from rexecd.gateway.grace import Grace
 from rexecd.gateway.report import Reporter
-from rexecd.gateway.session import Session, Surroundings, address_of
+from rexecd.gateway.session import Session
+from rexecd.gateway.stranger import Peer, Surroundings, address_of
+from rexecd.gateway.throttle import Figures, Throttle
 from rexecd.log import Log
 from rexecd.seam.messages import Trouble
-from rexecd.serving import BoundedThreadingServer, Stop
+from rexecd.serving import BoundedThreadingServer, Listener, Stop
 from rexecd.settings import Settings
 
 #: Descriptors of one connection at most: socket, channel, three pipes, one spare;
@@ -22,6 +28,9 @@ DESCRIPTORS_EACH = 6
 DESCRIPTORS_ELSE = 64
 #: Threads that are no connection's: main, accept, reporter, and one to spare.
 TASKS_ELSE = 4
+
+#: `struct linger`: on, and for no time.
+_RESET: Final = struct.pack("ii", 1, 0)
 
 
 def listener(host: str, port: int) -> socket.socket:
@@ -36,7 +45,7 @@ class GatewayServer(BoundedThreadingServer):
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: Listener,
         settings: Settings,
         context: ssl.SSLContext,
         reporter: Reporter,
@@ -48,18 +57,44 @@ class GatewayServer(BoundedThreadingServer):
         self.settings = settings
         self._reporter = reporter
         self._grace = Grace()
+        figures = Figures(*(getattr(settings, name) for name in Figures._fields))
+        self._throttle = Throttle(figures, monotonic=time.monotonic, random=random.random)
         self._surroundings = Surroundings(settings, context, reporter, self._grace, stop)
 
-    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's types
+    def get_request(self) -> tuple[socket.socket, Peer]:
+        """Accept, and write the peer's address as everything else here has it."""
+        sock, address = super().get_request()
+        return sock, Peer(*address_of(address))
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's types
+        """Give the connection a place and a thread, or close it at once."""
+        place = self._throttle.admit(client_address.address)
+        if isinstance(place, str):
+            self.shed(request, client_address, place)
+            return
+        try:
+            super().process_request(request, client_address._replace(place=place))
+        except BaseException:
+            place.leave()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Serve the connection in its thread, and give its place back whatever happens."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            client_address.place.leave()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         """Serve one connection; called in its thread."""
-        address, port = address_of(client_address)
+        address, port, _ = client_address
         self._log.debug("a caller has come", address=address, port=port, connections=self.active)
         Session(request, client_address, self._surroundings).run()
         self._log.debug("a caller has gone", address=address, port=port)
 
-    def service_actions(self) -> None:
-        """Look after strangers; `serve_forever` calls this at each turn, at least twice a second."""
-        super().service_actions()
+    def look_after(self) -> None:
+        """Look after strangers, too."""
+        super().look_after()
         self._grace.enforce()
 
     def renew(self, context: ssl.SSLContext) -> None:
@@ -67,6 +102,13 @@ class GatewayServer(BoundedThreadingServer):
         self._surroundings = self._surroundings._replace(context=context)
 
     def shed(self, request: Any, client_address: Any, why: str) -> None:  # noqa: ANN401
-        """Close at once, without a thread and without a byte; it is counted, not recorded singly."""
+        """Close at once, without a thread and without a byte; it is counted, not recorded singly.
+
+        By a reset, which leaves the kernel nothing to remember of a storm.
+        """
+        with contextlib.suppress(OSError):
+            request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.close_request(request)
-        self._reporter.report(Trouble.SHED, *address_of(client_address), why)
+        if client_address.place is not None:
+            client_address.place.leave()
+        self._reporter.report(Trouble.SHED, client_address.address, client_address.port, why)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rexecd.gateway.stream import _SOCKET_OPTIONS, DeadlinePassed, Stopping, Stream
+from rexecd.gateway.stream import DeadlinePassed, Stopping, Stream, socket_options
 from rexecd.serving import Stop
 
 
@@ -63,6 +63,7 @@ def stream(tls: _Tls, stop: Stop) -> Stream:
     made._stop = stop
     made._unsent = memoryview(b"")
     made._read_needs_write = False
+    made._error = 0
     return made
 
 
@@ -138,12 +139,17 @@ def test_a_peer_that_vanishes_is_asked_for_by_the_kernel(stop: Stop) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         caller = socket.create_connection(listener.getsockname())
         raw, _ = listener.accept()
-        made = Stream(raw, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), stop)
-        options = [made._tls.getsockopt(level, option) for level, option, _ in _SOCKET_OPTIONS]
+        made = Stream(raw, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), stop, keepalive=60.0)
+        options = [made._tls.getsockopt(level, option) for level, option, _ in socket_options(60.0)]
         made.abort()
         caller.close()
 
-    assert [value for _, _, value in _SOCKET_OPTIONS] == options
+    assert [1, 1, 60, 15, 4, 120_000] == options
+
+
+def test_a_short_keepalive_is_rounded_up_to_what_the_kernel_takes() -> None:
+    """It counts in seconds, and refuses nought."""
+    assert [1, 1, 2, 1, 4, 3000] == [value for _, _, value in socket_options(1.5)]
 
 
 def test_a_peer_that_reads_nothing_cannot_hold_the_last_word_for_ever(stream: Stream) -> None:
