@@ -72,6 +72,7 @@ FLOORS: Final[list[set[str]]] = [
     {
         "gateway.stream",
         "gateway.grace",
+        "gateway.listeners",
         "gateway.report",
         "monitor.admission",
         "monitor.conversation",

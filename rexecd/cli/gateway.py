@@ -15,8 +15,9 @@ from rexecd import __version__
 from rexecd.cli import say
 from rexecd.confine import deny_exec, hide_memory, raise_descriptor_limit
 from rexecd.errors import ConfigError
+from rexecd.gateway.listeners import Listeners, listener, spelled
 from rexecd.gateway.report import Reporter
-from rexecd.gateway.server import DESCRIPTORS_EACH, DESCRIPTORS_ELSE, TASKS_ELSE, GatewayServer, listener
+from rexecd.gateway.server import DESCRIPTORS_EACH, DESCRIPTORS_ELSE, TASKS_ELSE, GatewayServer
 from rexecd.log import Log, open_log
 from rexecd.serving import ENDING, Signals
 from rexecd.settingkeys import address
@@ -26,7 +27,7 @@ from rexecd.tasks import check_tasks
 from rexecd.tls import server_context
 
 _REPORT_TIME: Final = 2.0
-#: What a socket unit calls the listener (FileDescriptorName=).
+#: What a socket unit calls each of the listeners (FileDescriptorName=).
 LISTENER: Final = "callers"
 
 
@@ -40,17 +41,17 @@ def gateway(arguments: argparse.Namespace) -> int:
     raise_descriptor_limit(needed, what=what)
     check_tasks(settings.max_connections + TASKS_ELSE, what=what)
     context = server_context(settings.certificate, settings.key)
-    sock = _socket(manager, settings, arguments.listen)
+    sockets = _sockets(manager, settings, arguments.listen)
     hide_memory()
     deny_exec()
     signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     reporter = Reporter(settings.seam_socket)
     reporter.start()
-    server = GatewayServer(sock, settings, context, reporter, log=log)
+    door = sockets[0] if len(sockets) == 1 else Listeners(sockets)
+    where = ", ".join(map(spelled, sockets))
+    server = GatewayServer(door, settings, context, reporter, log=log)
     server.on_turn = manager.at_each_turn(lambda: _status(server, settings))
     threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
-    host, port = sock.getsockname()[:2]
-    where = f"{f'[{host}]' if ':' in host else host}:{port}"
     log.info("gateway started", version=__version__, address=where, seam=settings.seam_socket)
     say.out(f"rexecd: ready on {where}")
     manager.ready(_status(server, settings))
@@ -95,16 +96,17 @@ def _status(server: GatewayServer, settings: Settings) -> str:
     return f"{server.active} of at most {say.count(settings.max_connections, 'connection')}"
 
 
-def _socket(manager: Manager, settings: Settings, listen: str | None) -> socket.socket:
-    """Return the inherited listener if there is one, else the one of the settings or --listen."""
-    inherited = manager.listener(LISTENER, _is_tcp)
-    if inherited is not None:
-        return inherited
-    host, port = address(listen) if listen else settings.listen[0]
+def _sockets(manager: Manager, settings: Settings, listen: list[str] | None) -> list[socket.socket]:
+    """Return the inherited listeners if there are any, else those of --listen or the settings."""
+    inherited = manager.listeners(LISTENER, _is_tcp)
+    return inherited or [_listener(*at) for at in (map(address, listen) if listen else settings.listen)]
+
+
+def _listener(host: str, port: int) -> socket.socket:
     try:
         return listener(host, port)
     except OSError as error:
-        where = f"{host or '*'}:{port}"
+        where = f"{f'[{host}]' if ':' in host else host or '*'}:{port}"
         raise ConfigError(
             f"cannot listen on {where}: {error.strerror}: choose another with 'listen' or --listen"
         ) from None

@@ -33,13 +33,6 @@ TASKS_ELSE = 4
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
-def listener(host: str, port: int) -> socket.socket:
-    """Return a listening TCP socket; an empty host means every address there is. Raise OSError."""
-    both = not host and socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if both or ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=socket.SOMAXCONN, dualstack_ipv6=both)
-
-
 class GatewayServer(BoundedThreadingServer):
     """Accepts callers; each gets a thread, which owns its socket until the end."""
 
