@@ -180,11 +180,11 @@ def _parse(line: str) -> dict[str, Any]:
 class Caller:
     """A caller that speaks the protocol by hand, and can misspeak."""
 
-    def __init__(self, daemon: "Daemon", token: str | None = None) -> None:
+    def __init__(self, daemon: "Daemon", token: str | None = None, *, source: str = "") -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(daemon.made.authority)
         context.set_alpn_protocols(["rexec/1"])
-        raw = socket.create_connection(("127.0.0.1", daemon.port), timeout=PATIENCE)
+        raw = daemon.connect(source)
         self.tls = context.wrap_socket(raw, server_hostname="127.0.0.1")
         self.connection = Connection(Role.CLIENT)
         self.accepted: wire.Accepted | None = None
@@ -237,6 +237,8 @@ class Daemon:
             }
         self.process: subprocess.Popen[str] | None = None
         self.port = 0
+        #: Everywhere it listens, as it says itself.
+        self.addresses: list[str] = []
 
     def start(self) -> "Daemon":
         """Start both processes and wait until they are ready."""
@@ -250,7 +252,8 @@ class Daemon:
         )
         line = self.process.stdout.readline() if self.process.stdout else ""
         assert line.startswith("rexecd: ready on 127.0.0.1:"), self.complaints()
-        self.port = int(line.rpartition(":")[2])
+        self.addresses = line.removeprefix("rexecd: ready on ").strip().split(", ")
+        self.port = int(self.addresses[0].rpartition(":")[2])
         return self
 
     def stop(self) -> int:
@@ -309,6 +312,15 @@ class Daemon:
         ]
         return sum(map(int, pages)) * os.sysconf("SC_PAGE_SIZE")
 
+    def held(self) -> dict[str, int]:
+        """Return how many threads and descriptors each process has."""
+        pids = {"monitor": self.monitor_pid, "gateway": self.gateway_pid}
+        return {
+            f"{name}: {what}": len(os.listdir(f"/proc/{pid}/{where}"))
+            for name, pid in pids.items()
+            for what, where in (("threads", "task"), ("descriptors", "fd"))
+        }
+
     @property
     def address(self) -> str:
         """Return what callers connect to."""
@@ -346,9 +358,15 @@ class Daemon:
         line = [sys.executable, "-I", "-m", "rexecd", *arguments, "--config", str(self.made.config)]
         return subprocess.run(line, check=False, capture_output=True, text=True, timeout=PATIENCE)
 
-    def caller(self, token: str | None = "ann") -> Caller:
+    def connect(self, source: str = "") -> socket.socket:
+        """Connect, from an address of one's own on the loopback (127.0.0.5) where it matters."""
+        return socket.create_connection(
+            ("127.0.0.1", self.port), timeout=PATIENCE, source_address=(source, 0) if source else None
+        )
+
+    def caller(self, token: str | None = "ann", *, source: str = "") -> Caller:
         """Return a caller that speaks the protocol by hand."""
-        return Caller(self, None if token is None else self.tokens.get(token, token))
+        return Caller(self, None if token is None else self.tokens.get(token, token), source=source)
 
     def records(self, action: str | None = None, **fields: Any) -> list[dict[str, Any]]:
         """Return the records of the trail with this action and these `rexec` or event fields."""
