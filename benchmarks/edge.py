@@ -1,9 +1,10 @@
 """How long another caller's command takes beside each kind of hostile stranger.
 
 `make bench-edge`. One caller runs `echo` on an open connection, in rounds: quiet, then beside each attack,
-which is a process of its own and comes from another source each time. Printed are the medians, their ratio
-to the quiet one, and what the attacker got done. The settings are the defaults. Exit status 1 if a ratio
-is above --most.
+which is a process of its own on the same machine and comes from another source each time. Printed are the
+medians, their ratio to the quiet one, and what the attacker got done; "a busy process" attacks nobody, and
+says what of it is only the attacker's use of a processor. The settings are the defaults. Exit status 1 if
+a ratio is above --most.
 """
 
 import argparse
@@ -54,6 +55,11 @@ class Attack:
         sock.bind((f"127.{1 + self._number % 250}.{source // 250}.{1 + source % 250}", 0))
         sock.connect(("127.0.0.1", self.port))
         return sock
+
+    def spin(self) -> None:
+        """Harm nobody, and take a processor as each attacker here does."""
+        for _ in range(10_000):
+            self.done += 1
 
     def storm(self) -> None:
         """Connect and reset."""
@@ -119,6 +125,7 @@ def attack(name: str, port: int, number: int) -> None:
     raise_descriptor_limit(6000, what="the benchmark")
     one = Attack(port, number)
     steps: dict[str, Callable[[], Iterator[None]]] = {
+        "a busy process": lambda: _again(one.spin),
         "silent 1 source": lambda: one.silent(1000, 1),
         "silent 5,000": lambda: one.silent(5000, 2500),
         "drip": lambda: one.silent(200, 4, drip=_HELLO),
@@ -147,7 +154,7 @@ def _again(step: Callable[[], None]) -> Iterator[None]:
         yield
 
 
-ATTACKS: Final = ("silent 1 source", "silent 5,000", "drip", "storm", "tokens", "garbage")
+ATTACKS: Final = ("a busy process", "silent 1 source", "silent 5,000", "drip", "storm", "tokens", "garbage")
 
 
 def measure(session: client.Session, number: int) -> list[float]:

@@ -1,11 +1,14 @@
-"""Where callers come in: one listening socket, or several that look like one to an accept loop."""
+"""Where callers come in: listening sockets that look like one to an accept loop, and never block it."""
 
 import contextlib
 import select
 import socket
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
+
+#: While there is always somebody at one socket, the others are looked at after so many connections.
+_BETWEEN_LOOKS: Final = 16
 
 
 def listener(host: str, port: int) -> socket.socket:
@@ -22,13 +25,14 @@ def spelled(sock: socket.socket) -> str:
 
 
 class Listeners:
-    """Several listening sockets behind one descriptor; they take turns."""
+    """Listening sockets behind one descriptor; they take turns."""
 
     def __init__(self, sockets: Sequence[socket.socket]) -> None:
         self._sockets = {sock.fileno(): sock for sock in sockets}
         self._poller = select.epoll()
-        #: Those that were ready when last looked; each is asked once before any is asked again.
+        #: Those with somebody waiting, as far as is known; each is asked once before any is asked again.
         self._ready: deque[socket.socket] = deque()
+        self._left = 0
         for sock in sockets:
             sock.setblocking(False)  # noqa: FBT003 - the library's own signature
             self._poller.register(sock, select.EPOLLIN)
@@ -38,14 +42,26 @@ class Listeners:
         return -1 if self._poller.closed else self._poller.fileno()
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """Return the next connection and its peer; raise BlockingIOError if nobody is there after all."""
-        if not self._ready:
-            self._ready.extend(self._sockets[number] for number, _ in self._poller.poll(0))
-        if not self._ready:
-            raise BlockingIOError
-        sock, address = self._ready.popleft().accept()
-        sock.setblocking(True)  # noqa: FBT003 - as from one listener
-        return sock, address
+        """Return the next connection and its peer; raise BlockingIOError if nobody is there (any more)."""
+        if not self._left:
+            self._look()
+        self._left -= 1
+        while self._ready or self._look():
+            sock = self._ready.popleft()
+            try:
+                accepted = sock.accept()
+            except BlockingIOError:
+                continue
+            self._ready.append(sock)
+            return accepted
+        raise BlockingIOError
+
+    def _look(self) -> bool:
+        """See who is waited at; return whether there is anybody."""
+        self._left = _BETWEEN_LOOKS
+        ready = [self._sockets[number] for number, _ in self._poller.poll(0)]
+        self._ready.extend(sock for sock in ready if sock not in self._ready)
+        return bool(self._ready)
 
     def getsockname(self) -> Any:  # noqa: ANN401 - each family has its own
         """Return the first one's address."""

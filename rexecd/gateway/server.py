@@ -16,7 +16,7 @@ from rexecd.gateway.grace import Grace
 from rexecd.gateway.report import Reporter
 from rexecd.gateway.session import Session
 from rexecd.gateway.stranger import Peer, Surroundings, address_of
-from rexecd.gateway.throttle import Figures, Throttle
+from rexecd.gateway.throttle import Figures, Place, Throttle
 from rexecd.log import Log
 from rexecd.seam.messages import Trouble
 from rexecd.serving import BoundedThreadingServer, Listener, Stop
@@ -29,6 +29,8 @@ DESCRIPTORS_ELSE = 64
 #: Threads that are no connection's: main, accept, reporter, and one to spare.
 TASKS_ELSE = 4
 
+#: Most connections that are shed in one turn of the accept loop.
+_AT_ONCE: Final = 64
 #: `struct linger`: on, and for no time.
 _RESET: Final = struct.pack("ii", 1, 0)
 
@@ -55,20 +57,25 @@ class GatewayServer(BoundedThreadingServer):
         self._surroundings = Surroundings(settings, context, reporter, self._grace, stop)
 
     def get_request(self) -> tuple[socket.socket, Peer]:
-        """Accept, and write the peer's address as everything else here has it."""
-        sock, address = super().get_request()
-        return sock, Peer(*address_of(address))
+        """Accept until somebody gets a place; who gets none is closed at once.
+
+        After some it is time to see what else is due: raise BlockingIOError then, and when nobody is left.
+        """
+        for _ in range(_AT_ONCE):
+            sock, address = super().get_request()
+            peer = Peer(*address_of(address))
+            place = self._throttle.admit(peer.address)
+            if isinstance(place, Place):
+                return sock, peer._replace(place=place)
+            self.shed(sock, peer, place)
+        raise BlockingIOError
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's types
-        """Give the connection a place and a thread, or close it at once."""
-        place = self._throttle.admit(client_address.address)
-        if isinstance(place, str):
-            self.shed(request, client_address, place)
-            return
+        """Give the connection a thread."""
         try:
-            super().process_request(request, client_address._replace(place=place))
+            super().process_request(request, client_address)
         except BaseException:
-            place.leave()
+            client_address.place.leave()
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401

@@ -243,7 +243,7 @@ class Session:
             if not self._stream.pending():
                 poller.register(self._stream, self._stream.interest)
                 left = max(0.0, deadline - time.monotonic())
-                ready = {descriptor for descriptor, _ in poller.poll(left * 1000)}
+                ready = dict(poller.poll(left * 1000))
                 if not ready:
                     raise _Idle
                 if stop.fileno() in ready:
@@ -253,6 +253,7 @@ class Session:
                     raise Unavailable(f"the monitor misspoke: {misspoken} for no request")
                 if self._stream.fileno() not in ready:
                     raise Stopping(RESTARTING)
+                self._stream.heed(ready[self._stream.fileno()])
             self._take(self._stream.read())
         return message
 

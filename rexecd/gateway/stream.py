@@ -139,14 +139,21 @@ class Stream:
         except ssl.SSLWantWriteError:
             self._read_needs_write = True
             return None
-        except (ssl.SSLError, OSError) as error:
-            self._error = error.errno or 0
+        except (ssl.SSLError, OSError):
             return b""
+
+    def heed(self, events: int) -> None:
+        """Take what poll said of the socket: its error, before it is read.
+
+        The kernel tells an error once, and Python takes what OpenSSL makes of it for an end-of-file.
+        """
+        if events & select.POLLERR:
+            with contextlib.suppress(OSError):
+                self._error = self._tls.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or self._error
 
     def has_vanished(self) -> bool:
         """Return whether the connection ended because its peer no longer answers."""
-        with contextlib.suppress(OSError):  # the kernel tells each error once
-            self._error = self._tls.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or self._error
+        self.heed(select.POLLERR)
         return self._error in _VANISHED
 
     @property
@@ -170,9 +177,6 @@ class Stream:
             sent = self._tls.send(self._unsent)
         except ssl.SSLWantWriteError:
             return 0
-        except OSError as error:
-            self._error = error.errno or 0
-            raise
         # A write that wants to read first waits for the rest of half a handshake message. Nobody
         # honest sends those in halves: the error, an OSError, is the end.
         self._unsent = self._unsent[sent:]
@@ -201,11 +205,12 @@ class Stream:
         poller.register(self._tls, events)
         if hear_stop:
             poller.register(self._stop, select.POLLIN)
-        ready = poller.poll(left * 1000)
+        ready = dict(poller.poll(left * 1000))
         if not ready:
             raise DeadlinePassed
-        if any(descriptor == self._stop.fileno() for descriptor, _ in ready):
+        if self._stop.fileno() in ready:
             raise Stopping
+        self.heed(ready[self._tls.fileno()])
 
     def farewell(self) -> None:
         """Say close_notify.

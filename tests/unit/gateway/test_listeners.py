@@ -1,5 +1,6 @@
 """Several listening sockets look like one, and none of them is neglected."""
 
+import os
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -31,22 +32,29 @@ def test_whoever_waits_at_any_of_them_is_accepted(sockets: list[socket.socket]) 
             with accepted:
                 assert caller.getsockname() == address
                 assert accepted.gettimeout() is None
+                assert os.get_blocking(accepted.fileno())
     with pytest.raises(BlockingIOError):
         door.accept()
     door.close()
 
 
 def test_a_crowd_at_one_of_them_does_not_keep_the_others_waiting(sockets: list[socket.socket]) -> None:
-    """They take turns: whoever comes to another is among the next three."""
+    """They take turns, also with one where somebody comes later."""
     door = Listeners(sockets)
     ports = {sock.getsockname()[1] for sock in sockets}
     crowd = [_call(sockets[0]) for _ in range(40)]
     served: Counter[int] = Counter()
-    with _call(sockets[1]), _call(sockets[2]):
-        for _ in range(4):
+
+    def serve(number: int) -> None:
+        for _ in range(number):
             accepted, _ = door.accept()
             served[accepted.getsockname()[1]] += 1
             accepted.close()
+
+    with _call(sockets[1]):
+        serve(2)
+        with _call(sockets[2]):
+            serve(18)
     for caller in crowd:
         caller.close()
     door.close()
