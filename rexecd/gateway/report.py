@@ -45,16 +45,16 @@ class Reporter:
         """Start the thread; not before the process has confined itself."""
         self._thread.start()
 
-    def report(self, trouble: seam.Trouble, address: str, port: int, detail: str) -> None:
-        """Take one report; never blocks, never fails."""
+    def report(self, trouble: seam.Trouble, address: str, port: int, detail: str, *, count: int = 1) -> None:
+        """Take one report, or what stands for several; never blocks, never fails."""
         with self._changed:
             if self._is_one_too_many(trouble):
                 is_news = not self._sums  # else the thread knows, and a storm does not wake it each time
-                self._sum_up(seam.Report(trouble, address, port, 1, detail))
+                self._sum_up(seam.Report(trouble, address, port, count, detail))
             else:
                 is_news = True
                 self._singly[trouble] += 1
-                self._queue.append(seam.Report(trouble, address, port, 1, detail))
+                self._queue.append(seam.Report(trouble, address, port, count, detail))
             if is_news:
                 self._changed.notify()
 

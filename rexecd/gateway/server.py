@@ -31,6 +31,10 @@ TASKS_ELSE = 4
 
 #: Most connections that are shed in one turn of the accept loop.
 _AT_ONCE: Final = 64
+#: Connections that are shed this soon after others are a storm; it waits so long between two turns.
+_STORM: Final = 0.01
+_BREATH: Final = 0.002
+_NOBODY: Final = Peer("", 0)
 #: `struct linger`: on, and for no time.
 _RESET: Final = struct.pack("ii", 1, 0)
 
@@ -52,6 +56,7 @@ class GatewayServer(BoundedThreadingServer):
         self.settings = settings
         self._reporter = reporter
         self._grace = Grace()
+        self._shed_at = 0.0
         figures = Figures(*(getattr(settings, name) for name in Figures._fields))
         self._throttle = Throttle(figures, monotonic=time.monotonic, random=random.random)
         self._surroundings = Surroundings(settings, context, reporter, self._grace, stop)
@@ -61,14 +66,33 @@ class GatewayServer(BoundedThreadingServer):
 
         After some it is time to see what else is due: raise BlockingIOError then, and when nobody is left.
         """
-        for _ in range(_AT_ONCE):
-            sock, address = super().get_request()
-            peer = Peer(*address_of(address))
-            place = self._throttle.admit(peer.address)
-            if isinstance(place, Place):
-                return sock, peer._replace(place=place)
-            self.shed(sock, peer, place)
+        shed = 0
+        peer, why = _NOBODY, ""
+        try:
+            while shed < _AT_ONCE:
+                sock, address = super().get_request()
+                peer = Peer(*address_of(address))
+                place = self._throttle.admit(peer.address)
+                if isinstance(place, Place):
+                    return sock, peer._replace(place=place)
+                self._reset(sock)
+                shed, why = shed + 1, place
+        except BlockingIOError:
+            if shed:
+                self._breathe()
+            raise
+        finally:
+            if shed:
+                self._reporter.report(Trouble.SHED, peer.address, peer.port, why, count=shed)
         raise BlockingIOError
+
+    def _breathe(self) -> None:
+        """Let a storm gather for a moment, instead of being woken by each of its connections."""
+        now = time.monotonic()
+        if now < self._shed_at + _STORM:
+            time.sleep(_BREATH)
+            now += _BREATH
+        self._shed_at = now
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's types
         """Give the connection a thread."""
@@ -102,13 +126,13 @@ class GatewayServer(BoundedThreadingServer):
         self._surroundings = self._surroundings._replace(context=context)
 
     def shed(self, request: Any, client_address: Any, why: str) -> None:  # noqa: ANN401
-        """Close at once, without a thread and without a byte; it is counted, not recorded singly.
-
-        By a reset, which leaves the kernel nothing to remember of a storm.
-        """
-        with contextlib.suppress(OSError):
-            request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.close_request(request)
-        if client_address.place is not None:
-            client_address.place.leave()
+        """Close a connection that has a place and gets no thread, without a byte, and count it."""
+        self._reset(request)
+        client_address.place.leave()
         self._reporter.report(Trouble.SHED, client_address.address, client_address.port, why)
+
+    def _reset(self, sock: socket.socket) -> None:
+        """Close at once, and leave the kernel nothing to remember of a storm."""
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.close_request(sock)
