@@ -84,10 +84,15 @@ class GatewayServer(BoundedThreadingServer):
         finally:
             if shed:
                 self._reporter.report(Trouble.SHED, peer.address, peer.port, why, count=shed)
+        self._breathe()
         raise BlockingIOError
 
     def _breathe(self) -> None:
-        """Let a storm gather for a moment, instead of being woken by each of its connections."""
+        """Let a storm gather for a moment.
+
+        Being woken by each of its connections, and having the interpreter for nothing else, costs those who
+        are served more than shedding does. The kernel keeps what comes meanwhile.
+        """
         now = time.monotonic()
         if now < self._shed_at + _STORM:
             time.sleep(_BREATH)

@@ -1,5 +1,6 @@
 """One TLS connection: every wait has a deadline that nobody can talk it out of."""
 
+import errno
 import select
 import socket
 import ssl
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rexecd.gateway.stream import DeadlinePassed, Stopping, Stream, socket_options
+from rexecd.gateway.stream import DeadlinePassed, Stopping, Stream, has_begun, socket_options
 from rexecd.serving import Stop
 
 
@@ -156,3 +157,52 @@ def test_a_peer_that_reads_nothing_cannot_hold_the_last_word_for_ever(stream: St
     """put_all has a deadline."""
     with pytest.raises(DeadlinePassed):
         stream.put_all(b"x", time.monotonic() + 0.02)
+
+
+@pytest.mark.parametrize(("said", "has"), [(b"x", True), (b"", False)])
+def test_a_first_byte_is_waited_for_and_left_there(stop: Stop, said: bytes, has: bool) -> None:
+    """An end without one is told from it."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.sendall(said)
+        theirs.close()
+
+        assert has == has_begun(ours, time.monotonic() + 10, stop)
+        assert said == ours.recv(9)
+
+
+def test_a_first_byte_is_not_waited_for_longer_than_a_stop_or_a_deadline(stop: Stop) -> None:
+    """The one deadline of everything before the token."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        with pytest.raises(DeadlinePassed):
+            has_begun(ours, time.monotonic() + 0.01, stop)
+        stop.set()
+        with pytest.raises(Stopping):
+            has_begun(ours, time.monotonic() + 10, stop)
+
+
+@pytest.mark.parametrize(
+    ("number", "has_vanished"),
+    [(errno.ETIMEDOUT, True), (errno.EHOSTUNREACH, True), (errno.ECONNRESET, False)],
+)
+def test_a_peer_that_vanished_is_told_from_one_that_left(
+    stream: Stream, number: int, has_vanished: bool
+) -> None:
+    """The kernel says which, once, and before the end-of-file is read."""
+    told = [number]
+
+    class Failing:
+        """A socket with an error."""
+
+        def getsockopt(self, level: int, option: int) -> int:
+            """Return the error, once."""
+            assert (socket.SOL_SOCKET, socket.SO_ERROR) == (level, option)
+            return told.pop() if told else 0
+
+    stream._tls = Failing()  # type: ignore[assignment] # a double
+    stream.heed(select.POLLIN)
+    assert told
+    stream.heed(select.POLLIN | select.POLLERR)
+
+    assert has_vanished == stream.has_vanished()
