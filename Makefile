@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-floor test-system test-system-limits check lint types vectors docs docs-check fmt dev bench-quick bench-policy bench-starting \
-    bench-execution bench-authentication bench-soak clean
+    bench-execution bench-authentication bench-soak bench-edge clean
 
 demo: $(VENV)/installed
 	@$(BIN)/rexecd demo
@@ -67,6 +67,9 @@ bench-authentication: $(VENV)/installed
 
 bench-soak: $(VENV)/installed
 	$(BIN)/python -m benchmarks.soak
+
+bench-edge: $(VENV)/installed
+	$(BIN)/python -m benchmarks.edge
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

@@ -8,6 +8,7 @@ command, or has not had one yet, goes on. Then it stops: everybody leaves.
 """
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -17,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from rexecd.log import Log
 
@@ -26,6 +27,8 @@ from rexecd.log import Log
 _EXHAUSTED_REST: Final = 0.05
 #: Between two looks at who is left while a service drains.
 _LOOK_AGAIN: Final = 0.05
+#: An accept loop that turns for each connection of a storm looks after the rest only so often.
+_LOOK_AFTER: Final = 0.45
 
 #: The signals that end a service: the first drains it, the second stops it.
 ENDING: Final = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -74,6 +77,22 @@ class Stop(Flag):
         super().set()
 
 
+class Listener(Protocol):
+    """What a server accepts from: a listening socket, or several as one."""
+
+    def fileno(self) -> int:
+        """Return what to poll; negative once it is closed."""
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Return a connection and its peer; raise BlockingIOError if there is none after all."""
+
+    def getsockname(self) -> Any:  # noqa: ANN401 - each family has its own
+        """Return the address."""
+
+    def close(self) -> None:
+        """Accept no more."""
+
+
 class BoundedThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     """A `ThreadingMixIn` server over a listener it is given, with at most `most` threads.
 
@@ -87,7 +106,7 @@ class BoundedThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer
 
     def __init__(
         self,
-        listener: socket.socket,
+        listener: Listener,
         handler: type[socketserver.BaseRequestHandler],
         *,
         most: int,
@@ -95,28 +114,52 @@ class BoundedThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer
         log: Log | None = None,
     ) -> None:
         socketserver.BaseServer.__init__(self, listener.getsockname(), handler)
-        self.socket = listener
+        self.socket = listener  # type: ignore[assignment] # of a socket it needs no more than this
         self.stop = stop
-        #: Called at each turn of the accept loop, at least twice a second: who turns says so.
+        #: Called by the accept loop about twice a second, however often it turns: who turns says so.
         self.on_turn: Callable[[], None] = lambda: None
         self._log = log or Log("rexecd")
         self._most = most
         self._active = 0
         self._changed = threading.Condition()
+        self._looked = 0.0
 
     @property
     def active(self) -> int:
         """Return how many connections have a thread."""
         return self._active
 
+    def serve_forever(self, poll_interval: float = 0.5) -> None:
+        """Accept until `shutdown`; a machine out of memory interrupts this, and does not end it."""
+        while True:
+            try:
+                super().serve_forever(poll_interval)
+                return
+            except MemoryError:
+                if self.stop.draining.wait(_EXHAUSTED_REST):
+                    return
+
     def service_actions(self) -> None:
-        """Do what is done at each turn; `serve_forever` calls this."""
+        """Do what is due; `serve_forever` calls this at each turn, and nothing here may end it."""
+        now = time.monotonic()
+        if now >= self._looked + _LOOK_AFTER:
+            self._looked = now
+            try:
+                self.look_after()
+            except Exception:  # noqa: BLE001 - the edge of the accept loop
+                self.handle_error(None, None)
+
+    def look_after(self) -> None:
+        """Do what is done about twice a second; subclasses have more to do."""
         self.on_turn()
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept; rest a moment where the kernel says it has nothing left to give."""
+        """Accept; rest a moment where the machine has nothing left to give."""
         try:
             return super().get_request()
+        except MemoryError:
+            time.sleep(_EXHAUSTED_REST)
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from None  # which ends no accept loop
         except OSError as error:
             if not isinstance(error, BlockingIOError | ConnectionError):
                 time.sleep(_EXHAUSTED_REST)
@@ -158,7 +201,8 @@ class BoundedThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer
         while trace:
             frames.append(f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}")  # noqa: PTH119
             trace = trace.tb_next
-        self._log.error(f"fault: {type(error).__name__} at {' '.join(frames)}")
+        with contextlib.suppress(MemoryError):
+            self._log.error(f"fault: {type(error).__name__} at {' '.join(frames)}")
 
     def drain(self, signals: "Signals", *others: int, seconds: float) -> None:
         """Accept nobody, and let who is busy go on for at most `seconds`, but not after another signal.

@@ -78,7 +78,7 @@ def _startups_schema() -> Schema:
 
 _STARTUPS: Final = re.compile("([0-9]{1,6}):([0-9]{1,3}):([0-9]{1,6})")
 _ALL: Final = 100
-_DEFAULT_STARTUPS: Final = Startups(64, 30, 256)
+_DEFAULT_STARTUPS: Final = Startups(128, 30, 256)
 MOST_CONNECTIONS: Final = 100_000
 PATH: Final = Text("a path")
 LISTEN: Final = Own("ADDR:PORT, [V6]:PORT or :PORT", _listen, _listen_schema)
@@ -163,13 +163,14 @@ SETTINGS: Final = Table(
         "max_startups": Key(
             STARTUPS,
             "Most connections without a good token at a time, START:RATE:FULL as for sshd: from START on "
-            "RATE per cent of new ones are closed at once, and more the more there are; from FULL on all.",
+            "RATE per cent of new ones are closed at once, and more the more there are; from FULL on all. "
+            "A source that has none of them is spared until FULL.",
             default=_DEFAULT_STARTUPS,
         ),
         "max_startups_source": Key(
             Integer(1, MOST_CONNECTIONS),
             "The same of one source: further ones are closed at once.",
-            default=32,
+            default=128,
         ),
         "source_prefix_v4": Key(
             Integer(8, 32), "How many bits of an IPv4 address make a source.", default=32
@@ -188,7 +189,8 @@ SETTINGS: Final = Table(
         "penalty_authentication": Key(
             _PENALTY,
             "What a refused token adds to the penalty of its source. Penalties add up, and run off with "
-            "time. 0s penalizes nothing, here and in the next two.",
+            "time; after each refusal of a source its further offences add twice as much as before, until it "
+            "has been without a penalty for penalty_most. 0s penalizes nothing, here and in the next two.",
             default=5.0,
         ),
         "penalty_silence": Key(
@@ -197,7 +199,7 @@ SETTINGS: Final = Table(
         "penalty_protocol": Key(
             _PENALTY,
             "What a connection adds that breaks TLS or the protocol, or ends before it has presented a "
-            "token.",
+            "token. One that ends without a byte adds a tenth: a health check is no attack.",
             default=5.0,
         ),
         "penalty_least": Key(
@@ -209,8 +211,8 @@ SETTINGS: Final = Table(
         "penalty_most": Key(_TIME, "No source has more than that.", default=600.0),
         "max_sources": Key(
             Integer(64, 10_000_000),
-            "So many IPv4 sources with a penalty are remembered, and so many of IPv6. When there is no "
-            "room, the one whose penalty ends first is forgotten.",
+            "So many IPv4 sources with a penalty are remembered, and so many of IPv6, in some 500 bytes "
+            "each. When there is no room, the one that would be forgotten first makes some.",
             default=65_536,
         ),
         "max_failures_each": Key(
@@ -234,7 +236,7 @@ SETTINGS: Final = Table(
             Duration(1.0, 3600.0),
             "After so much silence a peer is asked whether it is still there (TCP keepalive), four times a "
             "quarter of that apart. One that has vanished is noticed within twice this, also while a "
-            "command is silent.",
+            "command is silent; so is one that takes nothing of what was sent for that long.",
             default=60.0,
         ),
         "write_timeout": Key(

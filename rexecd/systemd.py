@@ -107,25 +107,32 @@ class Manager:
         return turn
 
     def listener(self, name: str, fits: Callable[[socket.socket], bool]) -> socket.socket | None:
-        """Return the inherited socket of this name, or the only one; None if nothing at all was inherited.
+        """Return the inherited socket of this name; raise ConfigError also for several of them."""
+        found = self.listeners(name, fits)
+        if len(found) > 1:
+            raise self._misnamed(f"one socket {name!r}")
+        return found[0] if found else None
 
-        Raise ConfigError for several without it among them, for two of them, and for one of a kind that
-        does not fit.
+    def listeners(self, name: str, fits: Callable[[socket.socket], bool]) -> list[socket.socket]:
+        """Return the inherited sockets of this name, or the only one; none if nothing was inherited.
+
+        One unit with several `ListenStream=` passes several of one name. Raise ConfigError for sockets
+        without any of this name among them, and for one of a kind that does not fit.
         """
-        if not self.inherited:
-            return None
         are_alone = len(self.inherited) == 1  # systemd-socket-activate(1) gives it no name
         named = [each.socket for each in self.inherited if each.name == name or are_alone]
-        if len(named) != 1:
-            names = ", ".join(repr(each.name) for each in self.inherited)
-            raise ConfigError(
-                f"systemd passed {names}, not one socket {name!r}: see FileDescriptorName= of its unit"
-            )
-        if not named[0].getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) or not fits(named[0]):
-            raise ConfigError(
-                f"the socket {name!r} that systemd passed is of another kind: see the shipped unit"
-            )
-        return named[0]
+        if self.inherited and not named:
+            raise self._misnamed(f"a socket {name!r}")
+        for sock in named:
+            if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) or not fits(sock):
+                raise ConfigError(
+                    f"the socket {name!r} that systemd passed is of another kind: see the shipped unit"
+                )
+        return named
+
+    def _misnamed(self, wanted: str) -> ConfigError:
+        names = ", ".join(repr(each.name) for each in self.inherited)
+        return ConfigError(f"systemd passed {names}, not {wanted}: see FileDescriptorName= of its unit")
 
     def _status(self, status: str) -> list[str]:
         self._said = status or self._said

@@ -36,6 +36,8 @@ listen: "127.0.0.1:0"
 banner: |
   Welcome to the test house.
 max_connections: 40
+reserved_connections: 0
+exempt: [127.0.0.1, "::1"]
 grace_time: 1500ms
 write_timeout: 3s
 monitor_wait: 1500ms
@@ -180,21 +182,14 @@ class Caller:
     """A caller that speaks the protocol by hand, and can misspeak."""
 
     def __init__(
-        self,
-        daemon: "Daemon",
-        token: str | None = None,
-        *,
-        source: str = "127.0.0.1",
-        pair: Path | None = None,
+        self, daemon: "Daemon", token: str | None = None, *, source: str = "", pair: Path | None = None
     ) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(daemon.made.authority)
         context.set_alpn_protocols(["rexec/1"])
         if pair is not None:
             context.load_cert_chain(pair, pair.with_suffix(".key"))
-        raw = socket.create_connection(
-            ("127.0.0.1", daemon.port), timeout=PATIENCE, source_address=(source, 0)
-        )
+        raw = daemon.connect(source)
         self.tls = context.wrap_socket(raw, server_hostname="127.0.0.1")
         self.connection = Connection(Role.CLIENT)
         self.accepted: wire.Accepted | None = None
@@ -249,6 +244,8 @@ class Daemon:
             }
         self.process: subprocess.Popen[str] | None = None
         self.port = 0
+        #: Everywhere it listens, as it says itself.
+        self.addresses: list[str] = []
 
     def start(self) -> "Daemon":
         """Start both processes and wait until they are ready."""
@@ -262,7 +259,8 @@ class Daemon:
         )
         line = self.process.stdout.readline() if self.process.stdout else ""
         assert line.startswith("rexecd: ready on 127.0.0.1:"), self.complaints()
-        self.port = int(line.rpartition(":")[2])
+        self.addresses = line.removeprefix("rexecd: ready on ").strip().split(", ")
+        self.port = int(self.addresses[0].rpartition(":")[2])
         return self
 
     def stop(self) -> int:
@@ -321,6 +319,15 @@ class Daemon:
         ]
         return sum(map(int, pages)) * os.sysconf("SC_PAGE_SIZE")
 
+    def held(self) -> dict[str, int]:
+        """Return how many threads and descriptors each process has."""
+        pids = {"monitor": self.monitor_pid, "gateway": self.gateway_pid}
+        return {
+            f"{name}: {what}": len(os.listdir(f"/proc/{pid}/{where}"))
+            for name, pid in pids.items()
+            for what, where in (("threads", "task"), ("descriptors", "fd"))
+        }
+
     @property
     def address(self) -> str:
         """Return what callers connect to."""
@@ -359,16 +366,19 @@ class Daemon:
         line = [sys.executable, "-I", "-m", "rexecd", *arguments, "--config", str(self.made.config)]
         return subprocess.run(line, check=False, capture_output=True, text=True, timeout=PATIENCE)
 
-    def caller(
-        self, token: str | None = "ann", *, source: str = "127.0.0.1", pair: Path | None = None
-    ) -> Caller:
-        """Return a caller that speaks the protocol by hand, from an address of this machine.
-
-        `pair` is a client certificate; its key is beside it.
-        """
-        return Caller(
-            self, None if token is None else self.tokens.get(token, token), source=source, pair=pair
+    def connect(self, source: str = "") -> socket.socket:
+        """Connect, from an address of one's own on the loopback (127.0.0.5) where it matters."""
+        return socket.create_connection(
+            ("127.0.0.1", self.port), timeout=PATIENCE, source_address=(source, 0) if source else None
         )
+
+    def caller(self, token: str | None = "ann", *, source: str = "", pair: Path | None = None) -> Caller:
+        """Return a caller that speaks the protocol by hand.
+
+        `source` is as for `connect`, `pair` a client certificate; its key is beside it.
+        """
+        named = None if token is None else self.tokens.get(token, token)
+        return Caller(self, named, source=source, pair=pair)
 
     def records(self, action: str | None = None, **fields: Any) -> list[dict[str, Any]]:
         """Return the records of the trail with this action and these `rexec` or event fields."""

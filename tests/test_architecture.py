@@ -72,6 +72,7 @@ FLOORS: Final[list[set[str]]] = [
     {
         "gateway.stream",
         "gateway.grace",
+        "gateway.listeners",
         "gateway.report",
         "monitor.admission",
         "monitor.conversation",
@@ -79,7 +80,7 @@ FLOORS: Final[list[set[str]]] = [
         "monitor.doors",
         "monitor.leftovers",
     },
-    {"gateway.relay", "gateway.certificate", "monitor.service", "monitor.running"},
+    {"gateway.relay", "gateway.certificate", "gateway.stranger", "monitor.service", "monitor.running"},
     {"gateway.session", "monitor.session", "monitor.tokens"},
     {"monitor.admin"},
     # 4: loops

@@ -37,7 +37,11 @@ def add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
     _add_install_arguments(parsers)
     for name in ("serve", "gateway"):
         parsers[name].add_argument(
-            "--listen", metavar="ADDR:PORT", type=_listen, help="instead of the settings' address"
+            "--listen",
+            metavar="ADDR:PORT",
+            type=_listen,
+            action="append",
+            help="instead of the settings' addresses; may be repeated",
         )
     for name in ("gateway", "monitor"):
         # For `serve`: a pipe that ends when it does (and tells the monitor the gateway's pid).

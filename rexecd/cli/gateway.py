@@ -16,8 +16,9 @@ from rexecd.cli import say
 from rexecd.confine import deny_exec, hide_memory, raise_descriptor_limit
 from rexecd.errors import ConfigError
 from rexecd.gateway.certificate import CertificateWatch
+from rexecd.gateway.listeners import Listeners, listener, spelled
 from rexecd.gateway.report import Reporter
-from rexecd.gateway.server import DESCRIPTORS_EACH, DESCRIPTORS_ELSE, TASKS_ELSE, GatewayServer, listener
+from rexecd.gateway.server import DESCRIPTORS_EACH, DESCRIPTORS_ELSE, TASKS_ELSE, GatewayServer
 from rexecd.log import open_log
 from rexecd.serving import ENDING, Signals
 from rexecd.settingkeys import address
@@ -26,7 +27,7 @@ from rexecd.systemd import Manager
 from rexecd.tasks import check_tasks
 
 _REPORT_TIME: Final = 2.0
-#: What a socket unit calls the listener (FileDescriptorName=).
+#: What a socket unit calls each of the listeners (FileDescriptorName=).
 LISTENER: Final = "callers"
 
 
@@ -41,12 +42,13 @@ def gateway(arguments: argparse.Namespace) -> int:
     check_tasks(settings.max_connections + TASKS_ELSE, what=what)
     reporter = Reporter(settings.seam_socket)
     watch = CertificateWatch(settings, reporter, log)
-    sock = _socket(manager, settings, arguments.listen)
+    sockets = _sockets(manager, settings, arguments.listen)
     hide_memory()
     deny_exec()
     signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     reporter.start()
-    server = GatewayServer(sock, settings, watch.identity.context, reporter, log=log)
+    where = ", ".join(map(spelled, sockets))
+    server = GatewayServer(Listeners(sockets), settings, watch.identity.context, reporter, log=log)
     tell = manager.at_each_turn(lambda: _status(server, settings))
 
     def turn() -> None:
@@ -55,8 +57,6 @@ def gateway(arguments: argparse.Namespace) -> int:
 
     server.on_turn = turn
     threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
-    host, port = sock.getsockname()[:2]
-    where = f"{f'[{host}]' if ':' in host else host}:{port}"
     log.info("gateway started", version=__version__, address=where, seam=settings.seam_socket)
     watch.announce()
     say.out(f"rexecd: ready on {where}")
@@ -93,16 +93,17 @@ def _status(server: GatewayServer, settings: Settings) -> str:
     return f"{server.active} of at most {say.count(settings.max_connections, 'connection')}"
 
 
-def _socket(manager: Manager, settings: Settings, listen: str | None) -> socket.socket:
-    """Return the inherited listener if there is one, else the one of the settings or --listen."""
-    inherited = manager.listener(LISTENER, _is_tcp)
-    if inherited is not None:
-        return inherited
-    host, port = address(listen) if listen else settings.listen[0]
+def _sockets(manager: Manager, settings: Settings, listen: list[str] | None) -> list[socket.socket]:
+    """Return the inherited listeners if there are any, else those of --listen or the settings."""
+    inherited = manager.listeners(LISTENER, _is_tcp)
+    return inherited or [_listener(*at) for at in (map(address, listen) if listen else settings.listen)]
+
+
+def _listener(host: str, port: int) -> socket.socket:
     try:
         return listener(host, port)
     except OSError as error:
-        where = f"{host or '*'}:{port}"
+        where = f"{f'[{host}]' if ':' in host else host or '*'}:{port}"
         raise ConfigError(
             f"cannot listen on {where}: {error.strerror}: choose another with 'listen' or --listen"
         ) from None

@@ -107,7 +107,7 @@ def serve(arguments: argparse.Namespace) -> int:
     hide_memory()
     adopt_orphans()
     config = ["--config", str(settings.source)]
-    listen = [] if arguments.listen is None else ["--listen", arguments.listen]
+    listen = [word for each in arguments.listen or () for word in ("--listen", each)]
     patience = settings.stop_time + _STOP_MARGIN
     signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD])
     with contextlib.ExitStack() as stack:

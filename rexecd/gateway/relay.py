@@ -133,6 +133,7 @@ class Relay:
         ready = dict(self._poll())
         if self._stop.fileno() in ready:
             self._stop_moving()
+        self._stream.heed(ready.get(self._stream.fileno(), 0))
         if self._stream.unsent:
             self._flush()
         if self._channel.fileno() in ready:

@@ -3,17 +3,23 @@
 The listening socket is never wrapped: a silent peer would then hold up everyone in `accept`.
 """
 
+import contextlib
+import random
 import socket
 import socketserver
 import ssl
-from typing import Any
+import struct
+import time
+from typing import Any, Final
 
 from rexecd.gateway.grace import Grace
 from rexecd.gateway.report import Reporter
-from rexecd.gateway.session import Session, Surroundings, address_of
+from rexecd.gateway.session import Session
+from rexecd.gateway.stranger import Peer, Surroundings, address_of
+from rexecd.gateway.throttle import Figures, Place, Throttle
 from rexecd.log import Log
 from rexecd.seam.messages import Trouble
-from rexecd.serving import BoundedThreadingServer, Stop
+from rexecd.serving import BoundedThreadingServer, Listener, Stop
 from rexecd.settings import Settings
 
 #: Descriptors of one connection at most: socket, channel, three pipes, one spare;
@@ -23,12 +29,14 @@ DESCRIPTORS_ELSE = 64
 #: Threads that are no connection's: main, accept, reporter, and one to spare.
 TASKS_ELSE = 4
 
-
-def listener(host: str, port: int) -> socket.socket:
-    """Return a listening TCP socket; an empty host means every address there is. Raise OSError."""
-    both = not host and socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if both or ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=socket.SOMAXCONN, dualstack_ipv6=both)
+#: Most connections that are shed in one turn of the accept loop.
+_AT_ONCE: Final = 64
+#: Connections that are shed this soon after others are a storm; it waits so long between two turns.
+_STORM: Final = 0.01
+_BREATH: Final = 0.002
+_NOBODY: Final = Peer("", 0)
+#: `struct linger`: on, and for no time.
+_RESET: Final = struct.pack("ii", 1, 0)
 
 
 class GatewayServer(BoundedThreadingServer):
@@ -36,7 +44,7 @@ class GatewayServer(BoundedThreadingServer):
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: Listener,
         settings: Settings,
         context: ssl.SSLContext,
         reporter: Reporter,
@@ -48,18 +56,74 @@ class GatewayServer(BoundedThreadingServer):
         self.settings = settings
         self._reporter = reporter
         self._grace = Grace()
+        self._shed_at = 0.0
+        figures = Figures(*(getattr(settings, name) for name in Figures._fields))
+        self._throttle = Throttle(figures, monotonic=time.monotonic, random=random.random)
         self._surroundings = Surroundings(settings, context, reporter, self._grace, stop)
 
-    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's types
+    def get_request(self) -> tuple[socket.socket, Peer]:
+        """Accept until somebody gets a place; who gets none is closed at once.
+
+        After some it is time to see what else is due: raise BlockingIOError then, and when nobody is left.
+        """
+        shed = 0
+        peer, why = _NOBODY, ""
+        try:
+            while shed < _AT_ONCE:
+                sock, address = super().get_request()
+                peer = Peer(*address_of(address))
+                place = self._throttle.admit(peer.address)
+                if isinstance(place, Place):
+                    return sock, peer._replace(place=place)
+                self._reset(sock)
+                shed, why = shed + 1, place
+        except BlockingIOError:
+            if shed:
+                self._breathe()
+            raise
+        finally:
+            if shed:
+                self._reporter.report(Trouble.SHED, peer.address, peer.port, why, count=shed)
+        self._breathe()
+        raise BlockingIOError
+
+    def _breathe(self) -> None:
+        """Let a storm gather for a moment.
+
+        Being woken by each of its connections, and having the interpreter for nothing else, costs those who
+        are served more than shedding does. The kernel keeps what comes meanwhile.
+        """
+        now = time.monotonic()
+        if now < self._shed_at + _STORM:
+            time.sleep(_BREATH)
+            now += _BREATH
+        self._shed_at = now
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's types
+        """Give the connection a thread."""
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            client_address.place.leave()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Serve the connection in its thread, and give its place back whatever happens."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            client_address.place.leave()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         """Serve one connection; called in its thread."""
-        address, port = address_of(client_address)
+        address, port, _ = client_address
         self._log.debug("a caller has come", address=address, port=port, connections=self.active)
         Session(request, client_address, self._surroundings).run()
         self._log.debug("a caller has gone", address=address, port=port)
 
-    def service_actions(self) -> None:
-        """Look after strangers; `serve_forever` calls this at each turn, at least twice a second."""
-        super().service_actions()
+    def look_after(self) -> None:
+        """Look after strangers, too."""
+        super().look_after()
         self._grace.enforce()
 
     def renew(self, context: ssl.SSLContext) -> None:
@@ -67,6 +131,13 @@ class GatewayServer(BoundedThreadingServer):
         self._surroundings = self._surroundings._replace(context=context)
 
     def shed(self, request: Any, client_address: Any, why: str) -> None:  # noqa: ANN401
-        """Close at once, without a thread and without a byte; it is counted, not recorded singly."""
-        self.close_request(request)
-        self._reporter.report(Trouble.SHED, *address_of(client_address), why)
+        """Close a connection that has a place and gets no thread, without a byte, and count it."""
+        self._reset(request)
+        client_address.place.leave()
+        self._reporter.report(Trouble.SHED, client_address.address, client_address.port, why)
+
+    def _reset(self, sock: socket.socket) -> None:
+        """Close at once, and leave the kernel nothing to remember of a storm."""
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.close_request(sock)

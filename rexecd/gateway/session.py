@@ -7,23 +7,19 @@ import contextlib
 import os
 import select
 import socket
-import ssl
 import time
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from rexecd.errors import Code, RemoteProtocolError, Unavailable
-from rexecd.gateway.grace import Grace
 from rexecd.gateway.relay import LAST_WORDS, ConnectionLost, Ended, Relay, WriteTimeout, hear
-from rexecd.gateway.report import Reporter
-from rexecd.gateway.stream import HANG_UP, DeadlinePassed, Stopping, Stream
-from rexecd.limits import MAX_CERTIFICATE, MAX_NAME
+from rexecd.gateway.stranger import Peer, Stranger, Surroundings
+from rexecd.gateway.stream import HANG_UP, DeadlinePassed, Stopping
+from rexecd.gateway.throttle import Offence
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel, connect
-from rexecd.serving import CUT_SHORT, RESTARTING, Stop
-from rexecd.settings import Settings
+from rexecd.serving import CUT_SHORT, RESTARTING
 from rexecd.wire import messages as wire
 from rexecd.wire.connection import Connection, Role
-from rexecd.wire.transport import ALPN
 
 #: How often a monitor that is away is looked for.
 _LOOK_AGAIN: Final = 0.05
@@ -31,32 +27,21 @@ _LOOK_AGAIN: Final = 0.05
 #: and records each attempt.
 _ATTEMPTS: Final = 3
 _AWAY: Final = "the service is not complete just now; try later"
+_IDLE: Final = "nothing was asked for too long"
+_VANISHED: Final = "the peer has vanished"
 
 
-class Surroundings(NamedTuple):
-    """What all sessions of one gateway share."""
-
-    settings: Settings
-    context: ssl.SSLContext
-    reporter: Reporter
-    grace: Grace
-    stop: Stop
-
-
-def address_of(peer: tuple[Any, ...]) -> tuple[str, int]:
-    """Return a peer's address and port as records have them.
-
-    A v4 caller of a dual-stack listener is shown as what it is (RFC 4291, 2.5.5.2).
-    """
-    return str(peer[0]).removeprefix("::ffff:")[:MAX_NAME], int(peer[1])
+class _Idle(Exception):
+    """The caller has not asked for anything for too long."""
 
 
 class Session:
     """One connection, in a thread of its own."""
 
-    def __init__(self, raw: socket.socket, peer: tuple[Any, ...], surroundings: Surroundings) -> None:
+    def __init__(self, raw: socket.socket, peer: Peer, surroundings: Surroundings) -> None:
         self._raw = raw
-        self._address, self._port = address_of(peer)
+        self._address, self._port, _ = peer
+        self._stranger = Stranger(peer, surroundings)
         self._around = surroundings
         self._connection = Connection(Role.SERVER)
         self._channel: Channel | None = None
@@ -67,21 +52,10 @@ class Session:
     def run(self) -> None:
         """Serve the connection to its end."""
         deadline = time.monotonic() + self._around.settings.grace_time
-        try:
-            self._stream = Stream(self._raw, self._around.context, self._around.stop)
-        except OSError:  # gone before it began
-            self._report(seam.Trouble.TLS_FAILED, "connection lost")
+        stream = self._stranger.greet(self._raw, deadline)
+        if stream is None:
             return
-        # Wrapping took the socket over; from here on closing it is this thread's work alone.
-        try:
-            with self._around.grace.until(deadline, self._stream.fileno()):
-                greeted = self._handshake(deadline)
-        except BaseException:
-            self._stream.abort()
-            raise
-        if not greeted:
-            self._stream.abort()
-            return
+        self._stream = stream
         try:
             self._converse(deadline)
         finally:
@@ -89,37 +63,11 @@ class Session:
                 self._stream.farewell()
             self._stream.close()
 
-    def _handshake(self, deadline: float) -> bool:
-        """Return whether the peer speaks our protocol; else it is reported and gets no answer."""
-        try:
-            self._stream.handshake(deadline)
-            self._certificate = self._stream.peer_certificate()
-            if len(self._certificate) > MAX_CERTIFICATE:
-                why = f"a client certificate of more than {MAX_CERTIFICATE} bytes"
-            elif self._stream.protocol() == ALPN:
-                return True
-            else:
-                why = f"the peer does not speak {ALPN}"
-        except DeadlinePassed:
-            why = "no handshake within the grace time"
-        except Stopping:
-            return False
-        except ssl.SSLCertVerificationError as error:
-            why = f"client certificate: {error.verify_message}"
-        except ssl.SSLError as error:
-            why = error.reason or "handshake failed"
-        except OSError as error:
-            why = error.strerror or "connection lost"
-        self._report(seam.Trouble.TLS_FAILED, why)
-        return False
-
     def _converse(self, deadline: float) -> None:
         """Authenticate and serve; whatever ends it is told to whoever still listens."""
         parting, detail = seam.Parting.CONNECTION_LOST, ""
         try:
-            with self._around.grace.until(deadline, self._stream.fileno()):
-                token = self._await_token(deadline)
-            channel = self._introduce(token)
+            channel = self._introduce(self._token(deadline))
             if channel is not None:
                 self._serve(channel)
             parting = seam.Parting.GOODBYE
@@ -130,6 +78,9 @@ class Session:
         except RemoteProtocolError as error:
             parting, detail = seam.Parting.PROTOCOL_ERROR, str(error)
             self._say_closed(Code.PROTOCOL_ERROR, detail)
+        except _Idle:
+            parting = seam.Parting.IDLE
+            self._say_closed(Code.IDLE, _IDLE)
         except Ended as error:
             detail = str(error)
             self._say_closed(error.closed.code, detail)
@@ -138,8 +89,8 @@ class Session:
             self._say_closed(Code.UNAVAILABLE, _AWAY)
         except (WriteTimeout, DeadlinePassed):
             parting = seam.Parting.WRITE_TIMEOUT
-        except (ConnectionLost, OSError):
-            pass  # the caller is gone: there is nobody to tell but the monitor
+        except (ConnectionLost, OSError):  # there is nobody to tell but the monitor
+            detail = _VANISHED if self._stream.has_vanished() else ""
         finally:
             self._part(parting, detail)
 
@@ -152,7 +103,19 @@ class Session:
             if self._relay is not None:
                 self._relay.close()
         elif parting is not seam.Parting.STOPPING:
-            self._report(seam.Trouble.UNAUTHENTICATED, detail or parting.word)
+            self._stranger.report(seam.Trouble.UNAUTHENTICATED, detail or parting.word)
+
+    def _token(self, deadline: float) -> bytes:
+        """Return the caller's token; whoever presents none is penalized."""
+        try:
+            with self._around.grace.until(deadline, self._stream.fileno()):
+                return self._await_token(deadline)
+        except DeadlinePassed:
+            self._stranger.penalize(Offence.SILENCE)
+            raise RemoteProtocolError("no token within the grace time") from None
+        except (RemoteProtocolError, ConnectionLost):
+            self._stranger.penalize(Offence.PROTOCOL)
+            raise
 
     def _await_token(self, deadline: float) -> bytes:
         """Return the token of the caller's first message, under the deadline of the handshake."""
@@ -162,10 +125,7 @@ class Session:
                 return message.token
             data = self._stream.read()
             if data is None:
-                try:
-                    self._stream.wait(self._stream.interest, deadline)
-                except DeadlinePassed:
-                    raise RemoteProtocolError("no token within the grace time") from None
+                self._stream.wait(self._stream.interest, deadline)
             self._take(data)
 
     def _introduce(self, token: bytes) -> Channel | None:
@@ -175,7 +135,7 @@ class Session:
         may be held by a service manager, so that the channel is open before the monitor is. Raise
         Unavailable when `monitor_wait` is over.
         """
-        description, certificate = self._stream.description(), self._certificate
+        description, certificate = self._stream.description(), self._stream.peer_certificate()
         facts = seam.Authenticate(self._address, self._port, description, token, certificate)
         deadline = time.monotonic() + self._around.settings.monitor_wait
         attempts = 0
@@ -192,6 +152,10 @@ class Session:
             channel.close()
             self._channel = None
             self._rest()
+        if isinstance(answer, wire.Accepted):
+            self._stranger.accept()
+        elif isinstance(answer, wire.Closed) and answer.code is Code.AUTHENTICATION_FAILED:
+            self._stranger.penalize(Offence.TOKEN)
         self._say(answer)
         return channel if isinstance(answer, wire.Accepted) else None
 
@@ -213,8 +177,9 @@ class Session:
 
     def _serve(self, channel: Channel) -> None:
         """Carry requests until the caller says goodbye or the monitor ends the session."""
+        deadline = self._idle_until()
         while True:
-            match self._next_request(channel):
+            match self._next_request(channel, deadline):
                 case wire.Run() as request:
                     if not self._run(channel, request):
                         return
@@ -225,6 +190,11 @@ class Session:
                 case _:
                     continue  # Input, InputEnd or Signal that was under way when the command ended
             self._has_answered = True
+            deadline = self._idle_until()
+
+    def _idle_until(self) -> float:
+        """Return when a caller that asks for nothing from now on is idle; half a request does not count."""
+        return time.monotonic() + self._around.settings.idle_timeout
 
     def _run(self, channel: Channel, request: wire.Run) -> bool:
         """Carry one command; return whether the session goes on."""
@@ -260,10 +230,11 @@ class Session:
             if not isinstance(answer, wire.Entry):
                 return
 
-    def _next_request(self, channel: Channel) -> wire.Message:
+    def _next_request(self, channel: Channel, deadline: float) -> wire.Message:
         """Wait for the caller's next message, hearing the monitor and the stop meanwhile.
 
-        Who has had an answer is asked to come again when the service drains.
+        Who has had an answer is asked to come again when the service drains. Raise _Idle if no message
+        is there by then.
         """
         stop = self._around.stop
         poller = select.poll()
@@ -272,7 +243,10 @@ class Session:
         while (message := self._connection.next_message()) is None:
             if not self._stream.pending():
                 poller.register(self._stream, self._stream.interest)
-                ready = {descriptor for descriptor, _ in poller.poll()}
+                left = max(0.0, deadline - time.monotonic())
+                ready = dict(poller.poll(left * 1000))
+                if not ready:
+                    raise _Idle
                 if stop.fileno() in ready:
                     raise Stopping
                 if channel.fileno() in ready:
@@ -280,6 +254,7 @@ class Session:
                     raise Unavailable(f"the monitor misspoke: {misspoken} for no request")
                 if self._stream.fileno() not in ready:
                     raise Stopping(RESTARTING)
+                self._stream.heed(ready[self._stream.fileno()])
             self._take(self._stream.read())
         return message
 
@@ -341,6 +316,3 @@ class Session:
         with contextlib.suppress(OSError, DeadlinePassed):
             data = self._connection.close_with(wire.Closed(code, text))
             self._stream.put_all(data, time.monotonic() + LAST_WORDS, hear_stop=False)
-
-    def _report(self, trouble: seam.Trouble, why: str) -> None:
-        self._around.reporter.report(trouble, self._address, self._port, why)

@@ -4,6 +4,8 @@ Never `shutdown()` a TLS socket, and never touch it from two threads (ATTACKS TL
 """
 
 import contextlib
+import errno
+import math
 import select
 import socket
 import ssl
@@ -19,14 +21,11 @@ _READ_SIZE: Final = 16 * 1024
 _LINGER_SECONDS: Final = 1.0
 _LINGER_BYTES: Final = 1024 * 1024
 
-#: Frames leave at once; a peer that vanished without a word is noticed in two minutes.
-_SOCKET_OPTIONS: Final = (
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
-)
+#: How often a silent peer is asked whether it is still there, in the time that keepalive gives it.
+_PROBES: Final = 4
+
+#: What the kernel says of a peer that vanished without a word.
+_VANISHED: Final = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN})
 
 #: The peer closed its sending half: poll tells this even while nothing is read.
 HANG_UP: Final = select.POLLRDHUP | select.POLLHUP | select.POLLERR
@@ -43,12 +42,47 @@ class Stopping(Exception):
         super().__init__(text)
 
 
+def has_begun(raw: socket.socket, deadline: float, stop: Stop) -> bool:
+    """Wait for a peer's first byte, and leave it there; return False if its connection ended without one.
+
+    Raise DeadlinePassed or Stopping.
+    """
+    poller = select.poll()
+    poller.register(raw, select.POLLIN)
+    poller.register(stop, select.POLLIN)
+    ready = [descriptor for descriptor, _ in poller.poll(max(0.0, deadline - time.monotonic()) * 1000)]
+    if not ready:
+        raise DeadlinePassed
+    if stop.fileno() in ready:
+        raise Stopping
+    try:
+        return bool(raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return False
+
+
+def socket_options(keepalive: float) -> tuple[tuple[int, int, int], ...]:
+    """Return (level, option, value) of a connection whose peer may be silent for so many seconds.
+
+    Frames leave at once. After that silence it is asked whether it is there, and given up after as long
+    again; so it is when output is under way and none of it is acknowledged for that long, or accepted.
+    """
+    return (
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, math.ceil(keepalive)),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, math.ceil(keepalive / _PROBES)),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES),
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(2 * keepalive * 1000)),
+    )
+
+
 class Stream:
     """A TLS connection to a caller."""
 
-    def __init__(self, raw: socket.socket, context: ssl.SSLContext, stop: Stop) -> None:
+    def __init__(self, raw: socket.socket, context: ssl.SSLContext, stop: Stop, *, keepalive: float) -> None:
         raw.setblocking(False)  # noqa: FBT003 - the library's own signature
-        for level, option, value in _SOCKET_OPTIONS:
+        for level, option, value in socket_options(keepalive):
             raw.setsockopt(level, option, value)
         self._tls = context.wrap_socket(
             raw, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
@@ -56,6 +90,7 @@ class Stream:
         self._stop = stop
         self._unsent = memoryview(b"")
         self._read_needs_write = False
+        self._error = 0
 
     def fileno(self) -> int:
         """Return the socket's descriptor, for poll."""
@@ -111,6 +146,20 @@ class Stream:
         except (ssl.SSLError, OSError):
             return b""
 
+    def heed(self, events: int) -> None:
+        """Take what poll said of the socket: its error, before it is read.
+
+        The kernel tells an error once, and Python takes what OpenSSL makes of it for an end-of-file.
+        """
+        if events & select.POLLERR:
+            with contextlib.suppress(OSError):
+                self._error = self._tls.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or self._error
+
+    def has_vanished(self) -> bool:
+        """Return whether the connection ended because its peer no longer answers."""
+        self.heed(select.POLLERR)
+        return self._error in _VANISHED
+
     @property
     def unsent(self) -> bool:
         """Return whether bytes wait to be sent: nothing else may be put behind them yet."""
@@ -160,11 +209,12 @@ class Stream:
         poller.register(self._tls, events)
         if hear_stop:
             poller.register(self._stop, select.POLLIN)
-        ready = poller.poll(left * 1000)
+        ready = dict(poller.poll(left * 1000))
         if not ready:
             raise DeadlinePassed
-        if any(descriptor == self._stop.fileno() for descriptor, _ in ready):
+        if self._stop.fileno() in ready:
             raise Stopping
+        self.heed(ready[self._tls.fileno()])
 
     def farewell(self) -> None:
         """Say close_notify.

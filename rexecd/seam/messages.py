@@ -27,6 +27,7 @@ class Parting(enum.IntEnum):
     PROTOCOL_ERROR = 2
     WRITE_TIMEOUT = 3
     STOPPING = 4
+    IDLE = 5
 
     @property
     def word(self) -> str:

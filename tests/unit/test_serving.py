@@ -1,6 +1,7 @@
 """Threads with edges: bounded, stoppable, and nothing escapes them."""
 
 import errno
+import itertools
 import os
 import select
 import signal
@@ -145,6 +146,55 @@ def test_a_machine_without_descriptors_makes_accept_rest_and_not_spin(
         _until(lambda: server.active == 1)
 
     assert tries[4] - tries[0] > 4 * 0.04
+
+
+def test_a_machine_without_memory_does_not_end_the_accept_loop(
+    server: _Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where it accepts, nor anywhere between two connections."""
+    failing = [MemoryError()] * 3
+    accept = socket.socket.accept
+
+    def exhausted(sock: socket.socket) -> Any:
+        if failing:
+            raise failing.pop()
+        return accept(sock)
+
+    def look_after() -> None:
+        if failing:
+            raise failing.pop()
+
+    monkeypatch.setattr(socket.socket, "accept", exhausted)
+    monkeypatch.setattr(server, "service_actions", look_after)
+    with _call(server):
+        _until(lambda: server.active == 1)
+
+    assert failing == []
+    assert server.stop_and_wait(5)
+
+
+def test_what_an_accept_loop_looks_after_is_due_now_and_then_and_never_ends_it(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """However often it turns; a fault there is said and survived."""
+    looked: list[float] = []
+    made = _Server(1)
+
+    def look() -> None:
+        looked.append(time.monotonic())
+        raise KeyError("rxt_in_the_message")
+
+    made.on_turn = look
+    begun = time.monotonic()
+    while time.monotonic() < begun + 1.0:
+        made.service_actions()
+    made.server_close()
+
+    assert 2 <= len(looked) <= 3
+    assert all(later - earlier >= 0.4 for earlier, later in itertools.pairwise(looked))
+    said = capfd.readouterr().err
+    assert "fault: KeyError at" in said
+    assert "rxt_" not in said
 
 
 def test_one_stop_wakes_every_poll_now_and_later() -> None:

@@ -64,6 +64,7 @@ def test_without_a_service_manager_there_is_nothing() -> None:
 
     assert manager.inherited == ()
     assert manager.listener("callers", lambda _: False) is None
+    assert [] == manager.listeners("callers", lambda _: False)
     assert environment == {"A": "b"}
 
 
@@ -109,15 +110,30 @@ print(sock.getsockname()[1], os.get_inheritable(3), "LISTEN_FDS" in os.environ)
     assert done.stdout == f"{port} False False\n"
 
 
-@pytest.mark.parametrize("names", [["callers", "callers"], ["seam", "other"]])
-def test_sockets_without_ours_among_them_are_a_mistake_in_a_unit(names: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [(["callers", "callers"], "not one socket 'callers'"), (["seam", "other"], "not a socket 'callers'")],
+)
+def test_sockets_without_ours_among_them_are_a_mistake_in_a_unit(names: list[str], wanted: str) -> None:
     """Better no start than a daemon that listens where nobody expects it."""
     manager = Manager({})
     with socket.create_server(("127.0.0.1", 0)) as listener:
         manager.inherited = tuple(Inherited(name, listener) for name in names)
 
-        with pytest.raises(ConfigError, match="not one socket 'callers'"):
+        with pytest.raises(ConfigError, match=wanted):
             manager.listener("callers", lambda _: True)
+
+
+def test_a_unit_with_several_addresses_passes_several_of_one_name() -> None:
+    """Each of them has to fit; what has another name is not ours."""
+    manager = Manager({})
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        other = Inherited("seam", two)
+        manager.inherited = (Inherited("callers", one), Inherited("callers", two), other)
+
+        assert [one, two] == manager.listeners("callers", lambda _: True)
+        with pytest.raises(ConfigError, match="of another kind"):
+            manager.listeners("callers", lambda sock: sock is one)
 
 
 def test_a_socket_of_another_kind_is_not_taken() -> None:

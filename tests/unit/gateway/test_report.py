@@ -1,6 +1,7 @@
 """Reports of strangers: bounded, summed up, and never in anybody's way."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,8 +68,44 @@ def test_a_full_queue_counts_instead_of_growing(
     assert [(one.trouble, one.count) for one in taken] == [
         (Trouble.TLS_FAILED, 1),
         (Trouble.TLS_FAILED, 1),
-        (Trouble.SHED, 3),
+        (Trouble.TLS_FAILED, 3),
     ]
+
+
+def test_a_storm_from_many_sources_is_summed_up_by_kind(
+    monitor: _Monitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is rare beside it is still sent as it is; nothing is lost from the count."""
+    monkeypatch.setattr(report, "_SINGLY", 3)
+    reporter = Reporter(tmp_path / "seam.sock")
+    for number in range(1000):
+        reporter.report(Trouble.TLS_FAILED, f"192.0.2.{number % 256}", number, "noise")
+    reporter.report(Trouble.PENALIZED, "192.0.2.7", 7, "refused for 20s")
+    reporter.start()
+    taken = monitor.take(5)
+    reporter.stop(5)
+
+    assert [1, 1, 1, 1, 997] == [one.count for one in taken]
+    assert (Trouble.PENALIZED, Trouble.TLS_FAILED) == (taken[3].trouble, taken[4].trouble)
+    assert ("192.0.2.231", 999) == (taken[4].address, taken[4].port)
+
+
+def test_after_a_storm_reports_are_single_again(
+    monitor: _Monitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound is one of each second."""
+    monkeypatch.setattr(report, "_SINGLY", 1)
+    monkeypatch.setattr(report, "_SUMMED_FOR", 0.05)
+    reporter = Reporter(tmp_path / "seam.sock")
+    for port in range(3):
+        reporter.report(Trouble.TLS_FAILED, "192.0.2.1", port, "storm")
+    reporter.start()
+    time.sleep(0.06)
+    reporter.report(Trouble.TLS_FAILED, "192.0.2.1", 9, "calm")
+    taken = monitor.take(3)
+    reporter.stop(5)
+
+    assert [(1, "calm"), (1, "storm"), (2, "storm")] == sorted((one.count, one.detail) for one in taken)
 
 
 def test_reports_wait_for_a_monitor_that_is_away(tmp_path: Path) -> None:

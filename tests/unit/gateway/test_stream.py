@@ -1,5 +1,6 @@
 """One TLS connection: every wait has a deadline that nobody can talk it out of."""
 
+import errno
 import select
 import socket
 import ssl
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rexecd.gateway.stream import _SOCKET_OPTIONS, DeadlinePassed, Stopping, Stream
+from rexecd.gateway.stream import DeadlinePassed, Stopping, Stream, has_begun, socket_options
 from rexecd.serving import Stop
 
 
@@ -63,6 +64,7 @@ def stream(tls: _Tls, stop: Stop) -> Stream:
     made._stop = stop
     made._unsent = memoryview(b"")
     made._read_needs_write = False
+    made._error = 0
     return made
 
 
@@ -138,15 +140,69 @@ def test_a_peer_that_vanishes_is_asked_for_by_the_kernel(stop: Stop) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         caller = socket.create_connection(listener.getsockname())
         raw, _ = listener.accept()
-        made = Stream(raw, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), stop)
-        options = [made._tls.getsockopt(level, option) for level, option, _ in _SOCKET_OPTIONS]
+        made = Stream(raw, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), stop, keepalive=60.0)
+        options = [made._tls.getsockopt(level, option) for level, option, _ in socket_options(60.0)]
         made.abort()
         caller.close()
 
-    assert [value for _, _, value in _SOCKET_OPTIONS] == options
+    assert [1, 1, 60, 15, 4, 120_000] == options
+
+
+def test_a_short_keepalive_is_rounded_up_to_what_the_kernel_takes() -> None:
+    """It counts in seconds, and refuses nought."""
+    assert [1, 1, 2, 1, 4, 3000] == [value for _, _, value in socket_options(1.5)]
 
 
 def test_a_peer_that_reads_nothing_cannot_hold_the_last_word_for_ever(stream: Stream) -> None:
     """put_all has a deadline."""
     with pytest.raises(DeadlinePassed):
         stream.put_all(b"x", time.monotonic() + 0.02)
+
+
+@pytest.mark.parametrize(("said", "has"), [(b"x", True), (b"", False)])
+def test_a_first_byte_is_waited_for_and_left_there(stop: Stop, said: bytes, has: bool) -> None:
+    """An end without one is told from it."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.sendall(said)
+        theirs.close()
+
+        assert has == has_begun(ours, time.monotonic() + 10, stop)
+        assert said == ours.recv(9)
+
+
+def test_a_first_byte_is_not_waited_for_longer_than_a_stop_or_a_deadline(stop: Stop) -> None:
+    """The one deadline of everything before the token."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        with pytest.raises(DeadlinePassed):
+            has_begun(ours, time.monotonic() + 0.01, stop)
+        stop.set()
+        with pytest.raises(Stopping):
+            has_begun(ours, time.monotonic() + 10, stop)
+
+
+@pytest.mark.parametrize(
+    ("number", "has_vanished"),
+    [(errno.ETIMEDOUT, True), (errno.EHOSTUNREACH, True), (errno.ECONNRESET, False)],
+)
+def test_a_peer_that_vanished_is_told_from_one_that_left(
+    stream: Stream, number: int, has_vanished: bool
+) -> None:
+    """The kernel says which, once, and before the end-of-file is read."""
+    told = [number]
+
+    class Failing:
+        """A socket with an error."""
+
+        def getsockopt(self, level: int, option: int) -> int:
+            """Return the error, once."""
+            assert (socket.SOL_SOCKET, socket.SO_ERROR) == (level, option)
+            return told.pop() if told else 0
+
+    stream._tls = Failing()  # type: ignore[assignment] # a double
+    stream.heed(select.POLLIN)
+    assert told
+    stream.heed(select.POLLIN | select.POLLERR)
+
+    assert has_vanished == stream.has_vanished()

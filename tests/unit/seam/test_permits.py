@@ -79,6 +79,6 @@ def test_what_only_bytes_are_for_never_crosses_the_seam() -> None:
 
 def test_a_parting_is_written_as_a_word() -> None:
     """The trail can tell a goodbye from a lost connection."""
-    words = ["goodbye", "connection-lost", "protocol-error", "write-timeout", "stopping"]
+    words = ["goodbye", "connection-lost", "protocol-error", "write-timeout", "stopping", "idle"]
 
     assert words == [parting.word for parting in Parting]
