@@ -3,14 +3,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-floor test-system test-system-limits check lint types vectors docs docs-check fmt dev bench-quick bench-policy bench-starting \
+.PHONY: demo test test-slow test-floor test-system test-system-limits check lint types vectors docs docs-check fmt dev bench-quick bench-policy bench-starting \
     bench-execution bench-authentication bench-soak bench-edge clean
 
 demo: $(VENV)/installed
 	@$(BIN)/rexecd demo
 
 test: $(VENV)/developed
-	$(BIN)/python -m pytest -n 4 --dist loadfile $(PYTEST)
+	$(BIN)/python -m pytest -n 4 --dist loadfile -m "not slow" $(PYTEST)
+
+# Those that take long: thousands of connections, gigabytes, a thousand reloads.
+test-slow: $(VENV)/developed
+	$(BIN)/python -m pytest -n 4 --dist loadscope -m slow $(PYTEST)
 
 # The same with what Debian 12 packages, which is the oldest that has to do; skipped where that is not there.
 test-floor:
@@ -24,7 +28,7 @@ test-system:
 test-system-limits: $(VENV)/developed
 	tests/system/limits $(SYSTEM)
 
-check: lint types vectors docs-check test
+check: lint types vectors docs-check test test-slow
 
 lint: $(VENV)/developed
 	$(BIN)/ruff check .

@@ -274,6 +274,7 @@ def _lose_by_silence(begun: Begun) -> None:
     """Read nothing until the write timeout."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lose", "why"), [(_lose_by_death, "connection-lost"), (_lose_by_silence, "write-timeout")]
 )

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from tests.apart import Apart
-from tests.commands import begin, end_record, processes_of
+from tests.commands import Begun, begin, end_record, processes_of
 from tests.harness import SETTINGS, Daemon, children, is_alive, wait_for
 
 KILLED: Final = "the monitor was killed"
@@ -128,8 +128,7 @@ def test_what_outlived_its_workers_ends_at_the_next_start(tmp_path: Path) -> Non
     try:
         with begin(daemon, "stubborn") as begun:
             assert b"up\n" == begun.line()
-            _kill_all_above(made, begun.pid)
-            survivors = processes_of(begun.request_id)
+            survivors = _kill_all_above(made, begun)
             made.start("monitor")
             left = processes_of(begun.request_id)
             ended = end_record(daemon, begun.request_id)
@@ -141,15 +140,23 @@ def test_what_outlived_its_workers_ends_at_the_next_start(tmp_path: Path) -> Non
     assert KILLED == ended["event"]["reason"]
 
 
-def _kill_all_above(apart: Apart, command: int) -> None:
-    """Stop and then kill the monitor, its launcher and all workers: none of them gets to do anything."""
+def _kill_all_above(apart: Apart, begun: Begun) -> list[int]:
+    """Stop and then kill the monitor, its launcher and all workers: none of them gets to do anything.
+
+    Return what is left of the command. Who looks later may come too late: any monitor of this machine that
+    starts ends what dead ones left.
+    """
     monitor = apart.processes["monitor"].pid
     tree = [monitor]
     for pid in tree:
-        tree += [child for child in children(pid) if child != command]
+        tree += [child for child in children(pid) if child != begun.pid]
     ours = [pid for pid in tree if b"rexecd" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    for number in (signal.SIGSTOP, signal.SIGKILL):
-        for pid in ours:
-            os.kill(pid, number)
-    apart.wait("monitor")
+    for pid in ours:
+        os.kill(pid, signal.SIGSTOP)
+    # The lowest first: the kernel wakes (SIGCONT) a process group that is stopped and loses its last parent.
+    for pid in reversed(ours):
+        os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not any(map(is_alive, ours)), "their end")
+    survivors = processes_of(begun.request_id)
+    apart.wait("monitor")
+    return survivors

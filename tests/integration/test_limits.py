@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 from tests.commands import begin, end_record
-from tests.harness import COMMANDS, SETTINGS, Daemon
+from tests.harness import COMMANDS, PATIENCE, SETTINGS, Daemon
 
 _PYTHON: Final = f"{sys.executable} -I {COMMANDS}"
 _HEAD: Final = """\
@@ -163,8 +163,9 @@ def test_processes_cannot_be_bounded_without_a_control_group(tmp_path: Path, ver
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_bombs_of_one_caller_delay_no_other_for_long(daemon: Daemon) -> None:
-    """Processes, memory, descriptors and time at once; everybody else is answered in two seconds."""
+    """Processes, memory, descriptors and time at once; everybody else is answered while they last."""
     rules = ["bomb.processes", "bomb.memory", "bomb.files", "bomb.time", "bomb.time", "bomb.time"]
     with ThreadPoolExecutor(len(rules)) as pool:
         bombs = [pool.submit(daemon.rexec, rule) for rule in rules]
@@ -176,7 +177,7 @@ def test_bombs_of_one_caller_delay_no_other_for_long(daemon: Daemon) -> None:
         status = daemon.status()
         ends = [bomb.result() for bomb in bombs]
 
-    assert max(waits) < 2
+    assert max(waits) < PATIENCE / 2  # without limits it would be never
     assert status["trail"]["healthy"]
     assert all(done.stdout.startswith("begun\n") for done in ends)
 

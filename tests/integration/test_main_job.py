@@ -181,6 +181,7 @@ def test_an_argument_of_any_script_arrives_whole(daemon: Daemon) -> None:
     assert "世界 🎈 e\u0301\n" == daemon.rexec("echo", "世界 🎈 e\u0301").stdout
 
 
+@pytest.mark.slow
 def test_a_gigabyte_costs_no_memory_and_loses_no_byte(daemon: Daemon) -> None:
     """Both processes stay flat while the bytes pass."""
     before = highest = daemon.resident()

@@ -175,6 +175,7 @@ def test_wrong_tokens_shut_their_source_out_and_nobody_else(daemon: Daemon, idle
     _wait_until_admitted(daemon, source)
 
 
+@pytest.mark.slow
 def test_a_source_that_comes_back_is_refused_sooner_and_for_longer(daemon: Daemon) -> None:
     """Each refusal doubles what the next offences add, as long as it is remembered."""
     source = "127.0.1.2"

@@ -33,7 +33,7 @@ LIFE_POLICY = (
     + """\
   finishes:
     summary: Go on without its caller
-    run: [/bin/sh, -c, "echo begun; /bin/sleep 1"]
+    run: [/bin/sh, -c, "echo begun; /bin/sleep 4"]
     on_disconnect: finish
 """
 )

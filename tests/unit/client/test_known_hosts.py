@@ -1,8 +1,9 @@
 """The file of keys somebody said yes to: what stands in it, how it grows, and when it is not believed."""
 
-import multiprocessing
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from rexecd.client.address import Address, parse_address
 from rexecd.client.errors import ChangedKey, UnknownHost, UsageError
 from rexecd.client.known_hosts import default_path, load, name_of, parse, remember
+from tests.harness import PATIENCE
 
 KEY = bytes(range(32))
 OTHER = bytes(range(1, 33))
@@ -230,24 +232,27 @@ def test_a_file_that_is_broken_is_not_added_to(tmp_path: Path) -> None:
     assert "web2:7512 sha2" == Path(path).read_text()
 
 
-def _remember_many(path: str, number: int) -> None:
-    for count in range(20):
-        remember(path, Address(f"host{number}-{count}", 7512), pin(KEY))
-        remember(path, Address("shared", count + 1), pin(KEY))
-        load(path, WEB1)
+#: What each of several callers does.
+_REMEMBER_MANY = """
+import sys
+from rexecd.client.address import Address
+from rexecd.client.known_hosts import load, remember
+path, number, pin = sys.argv[1:]
+for count in range(20):
+    remember(path, Address(f"host{number}-{count}", 7512), pin)
+    remember(path, Address("shared", count + 1), pin)
+    load(path, Address("web1", 7512))
+"""
 
 
 def test_callers_that_run_side_by_side_add_whole_lines(tmp_path: Path) -> None:
     """No line is lost, torn or written twice, and nobody ever reads half of one."""
     path = tmp_path / "rexec" / "known_hosts"
-    context = multiprocessing.get_context("spawn")
-    crowd = [context.Process(target=_remember_many, args=(str(path), number)) for number in range(4)]
-    for process in crowd:
-        process.start()
-    for process in crowd:
-        process.join()
+    line = [sys.executable, "-I", "-c", _REMEMBER_MANY, str(path)]
+    crowd = [subprocess.Popen([*line, str(number), pin(KEY)]) for number in range(4)]
+    statuses = [process.wait(PATIENCE) for process in crowd]
 
-    assert [0] * len(crowd) == [process.exitcode for process in crowd]
+    assert [0] * len(crowd) == statuses
     hosts = [f"host{number}-{count}:7512" for number in range(4) for count in range(20)]
     hosts += [f"shared:{count + 1}" for count in range(20)]
     assert sorted(f"{host} {pin(KEY)}" for host in hosts) == sorted(path.read_text().splitlines())
