@@ -250,6 +250,24 @@ def policy_reload() -> None:
     sh("rexecd reload && rexecd status")
 
 
+def strangers() -> None:
+    """Who comes again and again without a token is refused, and nobody else; an exempt network never is."""
+    asked = "echo | openssl s_client -connect 127.0.0.1:7512 -bind 127.0.0.9 -alpn rexec/1 > /dev/null 2>&1"
+    for _ in range(6):
+        status_of(asked)
+    (record,) = wait_for(lambda: records("source-penalized"), "a record of the penalty")
+    check(record["source"]["ip"] == "127.0.0.9", "another source was refused", record)
+    check(status_of(asked) != 0, "it is still let in")
+    check(rexec("both").returncode == 3, "another source is refused too")
+    settings = Path("/etc/rexecd/rexecd.yaml")
+    settings.write_text(settings.read_text().replace("exempt: []", 'exempt: [127.0.0.0/8, "::1"]'))
+    sh(f"systemctl restart {GATEWAY}")
+    for _ in range(6):
+        status_of(asked)
+    check(status_of(asked) == 0, "an exempt source is refused")
+    check(len(records("source-penalized")) == 1, "an exempt source was penalized")
+
+
 def certificate_reload() -> None:
     """A new certificate is shown to the next caller; of a bad one the old stays and it is said."""
     certs = Path("/etc/rexecd/certs")
@@ -496,6 +514,7 @@ def main() -> int:
                 commands,
                 sandboxes,
                 policy_reload,
+                strangers,
                 certificate_reload,
                 restarts,
                 stops,
