@@ -55,24 +55,6 @@ def test_silent_strangers_delay_nobody_and_are_cut_after_the_grace_time(daemon: 
     wait_for(lambda: len(daemon.records("tls-failed", reason="no handshake within the grace time")) >= 20)
 
 
-def test_a_dripping_handshake_is_cut_by_one_deadline(daemon: Daemon) -> None:
-    """A byte now and then does not extend it."""
-    begun = time.monotonic()
-    with _connect(daemon) as stranger:
-        stranger.settimeout(0.2)
-        for byte in b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200):
-            try:
-                stranger.send(bytes([byte]))
-                if stranger.recv(1) == b"":
-                    break
-            except TimeoutError:
-                continue
-            except ConnectionError:
-                break
-
-    assert time.monotonic() - begun < daemon.settings.grace_time + 3
-
-
 def test_a_stranger_silent_after_the_handshake_is_cut_too(daemon: Daemon) -> None:
     """The grace time is one for everything before the token."""
     with daemon.caller(None) as caller:
