@@ -191,9 +191,11 @@ def explain(error: ssl.SSLError, place: str, *, ended: str = "") -> CallerError:
         complaint, hint = _COMPLAINTS.get(error.verify_code, (fallback, _ASK_CA))
         when = f" on {ended}" if ended else ""
         return Untrusted(f"{place}: the server's {complaint}{when}", hint=hint)
-    if isinstance(error, ssl.SSLEOFError):
+    reason = error.reason
+    if reason is None or isinstance(
+        error, ssl.SSLEOFError
+    ):  # nothing was wrong with what it said, if anything
         return ConnectFailed(f"{place}: the server ended the connection during the handshake", hint=SHED)
-    reason = error.reason or "unknown"
     if (refused := refusal(reason, place)) is not None:
         return refused
     fallback = f"the handshake failed: {reason.lower().replace('_', ' ')}"

@@ -10,6 +10,7 @@ import pytest
 
 from rexecd import client
 from rexecd.client.errors import CallerError
+from rexecd.client.trust import explain
 from tests.unit.client.fake_server import TOKEN, Authority, FakeServer, Peer, leaf_pin
 
 NOWHERE = "sha256:" + "0" * 64
@@ -231,3 +232,14 @@ def test_a_broken_token_is_found_before_any_network(authority: Authority) -> Non
         client.connect("127.0.0.1:1", token=TOKEN[:-1] + "!", ca=authority.path)
 
     assert TOKEN[:20] not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error", [ssl.SSLEOFError(8, "EOF"), ssl.SSLZeroReturnError(6), ssl.SSLSyscallError(5)]
+)
+def test_an_end_of_the_handshake_without_a_reason_is_an_end(error: ssl.SSLError) -> None:
+    """Which of these OpenSSL makes of a server that closes depends on the moment."""
+    explained = explain(error, "web1:7512")
+
+    assert "web1:7512: the server ended the connection during the handshake" == str(explained)
+    assert "when it is full" in str(explained.hint)
