@@ -191,10 +191,8 @@ def explain(error: ssl.SSLError, place: str, *, ended: str = "") -> CallerError:
         complaint, hint = _COMPLAINTS.get(error.verify_code, (fallback, _ASK_CA))
         when = f" on {ended}" if ended else ""
         return Untrusted(f"{place}: the server's {complaint}{when}", hint=hint)
-    reason = error.reason
-    if reason is None or isinstance(
-        error, ssl.SSLEOFError
-    ):  # nothing was wrong with what it said, if anything
+    reason: str | None = getattr(error, "reason", None)
+    if reason is None or isinstance(error, ssl.SSLEOFError):  # it found no fault; there is just no more
         return ConnectFailed(f"{place}: the server ended the connection during the handshake", hint=SHED)
     if (refused := refusal(reason, place)) is not None:
         return refused
