@@ -50,6 +50,9 @@ def test_nothing_is_overwritten(made: Path, capsys: pytest.CaptureFixture[str]) 
     assert 0 == run("issue", "--config", made, "--client", "ops", "--out", out)
     assert 1 == run("issue", "--config", made, "--client", "ops", "--out", out)
     assert "ops.pem: already there" in capsys.readouterr().err
+    (out / "ann.key").symlink_to(out / "nowhere")
+    assert 1 == run("issue", "--config", made, "--client", "ann", "--out", out)
+    assert "ann.key: already there" in capsys.readouterr().err
 
 
 def test_without_the_authoritys_key_it_says_where_it_may_be(
@@ -65,6 +68,13 @@ def test_without_the_authoritys_key_it_says_where_it_may_be(
 BAD = {
     "no certificate": (("show", "rexecd.yaml"), "rexecd.yaml: not a certificate"),
     "not there": (("show", "nowhere.pem"), "nowhere.pem: not found"),
+    "not there to be renewed": (("renew", "nowhere.pem"), "error: nowhere.pem: not found; is that its name?"),
+    "no fingerprint": (("revoke", "sha256:beef"), "sha256:beef: not 'sha256:' and 64 hexadecimal digits"),
+    "an authority's": (("revoke", "certs/ca.pem"), "of an authority: only those of callers"),
+    "no directory": (
+        ("issue", "--client", "ann", "--out", "rexecd.yaml"),
+        "rexecd.yaml: cannot be made: File exists",
+    ),
     "of another": (("renew", "--authority", "other", "certs/server.pem"), "not issued by this authority"),
     "a server's": (("revoke", "certs/server.pem"), "of a server: only those of callers"),
 }
