@@ -28,6 +28,8 @@ from rexecd.settings import Settings, load_settings
 
 _PRIVATE: Final = 0o600
 _PUBLIC: Final = 0o644
+#: Of a directory: whoever may write there can exchange what is in it.
+_OWNERS: Final = 0o755
 _FINGERPRINT: Final = re.compile("sha256:([0-9A-Fa-f]{64})")
 #: Of a certificate of which only the fingerprint is known: 9999-12-31.
 _UNKNOWN_END: Final = 253_402_214_400
@@ -176,7 +178,7 @@ def _authority(arguments: argparse.Namespace) -> Pair:
 def _keep(directory: Path, name: str, made: Pair) -> None:
     """Write a pair; never over another one."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=_OWNERS, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{directory}: cannot be made: {error.strerror}") from None
     certificate, key = directory / f"{name}.pem", directory / f"{name}.key"

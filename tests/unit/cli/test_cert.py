@@ -1,6 +1,7 @@
 """`rexecd cert`: what it makes, what it never overwrites, and what it says when it cannot."""
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -104,3 +105,16 @@ def test_a_number_of_days_is_one(days: str, capsys: pytest.CaptureFixture[str]) 
         run("init", "--days", days)
 
     assert "is no number of days" in capsys.readouterr().err
+
+
+def test_where_an_authority_is_made_only_its_owner_writes(tmp_path: Path) -> None:
+    """Whatever the umask: whoever could write there could put another authority in its place."""
+    before = os.umask(0)
+    try:
+        assert 0 == run("init", "--authority", tmp_path / "authority")
+    finally:
+        os.umask(before)
+    made = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "authority").iterdir()}
+
+    assert 0o755 == stat.S_IMODE((tmp_path / "authority").stat().st_mode)
+    assert {"ca.pem": 0o644, "ca.key": 0o600} == made
