@@ -4,13 +4,15 @@ import hashlib
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rexecd.der import not_after
 from rexecd.errors import ConfigError
 from rexecd.files import RESTORE, check_directory, read_file
 from rexecd.settings import Settings
 from rexecd.wire.transport import ALPN
+
+_MAKE_ONE: Final = "'rexecd cert init' makes an authority"
 
 
 class ServerIdentity(NamedTuple):
@@ -49,20 +51,18 @@ def load_identity(settings: Settings) -> ServerIdentity:
 
 def _ask_for_certificates(context: ssl.SSLContext, path: Path) -> None:
     """Accept client certificates of these authorities, and refuse all others; without one it goes on."""
-    authorities = _judged(path)
+    authorities = _judged(path, hint=_MAKE_ONE)
     context.verify_mode = ssl.CERT_OPTIONAL
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     try:
         context.load_verify_locations(cafile=authorities)
     except (ssl.SSLError, OSError):
-        raise ConfigError(
-            f"{path}: no certificate in PEM form: 'rexecd cert init' makes an authority"
-        ) from None
+        raise ConfigError(f"{path}: no certificate in PEM form: {_MAKE_ONE}") from None
     if not context.get_ca_certs():
-        raise ConfigError(f"{path}: holds no certificate of an authority: 'rexecd cert init' makes one")
+        raise ConfigError(f"{path}: holds no certificate of an authority: {_MAKE_ONE}")
 
 
-def _judged(path: Path, *, secret: bool = False) -> Path:
+def _judged(path: Path, *, secret: bool = False, hint: str = RESTORE) -> Path:
     """Return where a file really is; raise ConfigError for one that others could change.
 
     OpenSSL opens it by name, after we have judged it; so the directories count, that of a link and that of
@@ -71,7 +71,7 @@ def _judged(path: Path, *, secret: bool = False) -> Path:
     check_directory(path.parent.resolve())
     real = path.resolve()
     check_directory(real.parent)
-    read_file(real, secret=secret, hint=RESTORE)
+    read_file(real, secret=secret, hint=hint)
     return real
 
 

@@ -218,8 +218,8 @@ def lifetime(text: str) -> int:
         return max(1, duration(text))
     try:
         end = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(days=1)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day") from None
+    except (OverflowError, ValueError):  # the last day there is has no next one
+        raise argparse.ArgumentTypeError(f"{text!r} is no day, or too far away") from None
     left = math.ceil((end - datetime.now(UTC)).total_seconds())
     if not 0 < left <= _LONGEST:
         raise argparse.ArgumentTypeError(f"{text!r} is over, or more than a hundred years away")

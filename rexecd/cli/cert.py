@@ -28,10 +28,13 @@ from rexecd.settings import Settings, load_settings
 
 _PRIVATE: Final = 0o600
 _PUBLIC: Final = 0o644
+#: Of a directory: whoever may write there can exchange what is in it.
+_OWNERS: Final = 0o755
 _FINGERPRINT: Final = re.compile("sha256:([0-9A-Fa-f]{64})")
 #: Of a certificate of which only the fingerprint is known: 9999-12-31.
 _UNKNOWN_END: Final = 253_402_214_400
 _MADE: Final = "'rexecd cert init' makes one"
+_IS_IT: Final = "is that its name?"
 
 
 def init(arguments: argparse.Namespace) -> int:
@@ -71,9 +74,9 @@ def prolong(arguments: argparse.Namespace) -> int:
         path = load_settings(arguments.config).certificate
     authority = _authority(arguments)
     try:
-        new = renew(authority, read_file(path), now=datetime.now(UTC), days=arguments.days)
+        new = renew(authority, read_file(path, hint=_IS_IT), now=datetime.now(UTC), days=arguments.days)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise _about(path, error) from None
     out = arguments.out or path
     write_file(out, new, mode=_PUBLIC)
     facts = describe(new)
@@ -88,12 +91,13 @@ def revoke(arguments: argparse.Namespace) -> int:
     match = _FINGERPRINT.fullmatch(arguments.certificate)
     if match is not None:
         question = seam.RevokeCertificate(match[1].lower(), "", _UNKNOWN_END)
+    elif arguments.certificate.startswith("sha256:"):
+        raise ConfigError(f"{arguments.certificate}: not 'sha256:' and 64 hexadecimal digits")
     else:
         facts = _describe(Path(arguments.certificate))
         if facts.kind in ("authority", "server"):
-            raise ConfigError(
-                f"{arguments.certificate}: of a {facts.kind}: only those of callers are looked at"
-            )
+            whose = "an authority" if facts.kind == "authority" else "a server"
+            raise ConfigError(f"{arguments.certificate}: of {whose}: only those of callers are looked at")
         question = seam.RevokeCertificate(facts.fingerprint, facts.subject, int(facts.ends.timestamp()))
     # As a token: whatever state the policy is in.
     done = change(arguments, question, policy=NO_POLICY)
@@ -142,10 +146,15 @@ def _revoked(settings: Settings) -> list[RevokedCertificate]:
 
 def _describe(path: Path) -> Facts:
     try:
-        return describe(read_file(path.resolve()))
+        return describe(read_file(path.resolve(), hint=_IS_IT))
     except ConfigError as error:
-        line = str(error)
-        raise ConfigError(line if line.startswith(str(path)) else f"{path}: {line}") from None
+        raise _about(path, error) from None
+
+
+def _about(path: Path, error: ConfigError) -> ConfigError:
+    """Return a fault of a file with its name in front, once and as it was given."""
+    line = str(error).removeprefix(f"{path}: ").removeprefix(f"{path.resolve()}: ")
+    return ConfigError(f"{path}: {line}")
 
 
 def _places(arguments: argparse.Namespace) -> list[Path]:
@@ -168,10 +177,13 @@ def _authority(arguments: argparse.Namespace) -> Pair:
 
 def _keep(directory: Path, name: str, made: Pair) -> None:
     """Write a pair; never over another one."""
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=_OWNERS, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{directory}: cannot be made: {error.strerror}") from None
     certificate, key = directory / f"{name}.pem", directory / f"{name}.key"
     for path in (certificate, key):
-        if path.exists():
+        if path.exists() or path.is_symlink():  # one that leads nowhere, too
             raise ConfigError(
                 f"{path}: already there, and never overwritten: move it away, or choose another place"
             )

@@ -105,8 +105,13 @@ def _listener(host: str, port: int) -> socket.socket:
     except OSError as error:
         where = f"{f'[{host}]' if ':' in host else host or '*'}:{port}"
         raise ConfigError(
-            f"cannot listen on {where}: {error.strerror}: choose another with 'listen' or --listen"
+            f"cannot listen on {where}: {_reason(error)}: choose another with 'listen' or --listen"
         ) from None
+
+
+def _reason(error: OSError) -> str | None:
+    # The library adds the address to what the system says.
+    return os.strerror(error.errno) if error.errno else error.strerror
 
 
 def _is_tcp(sock: socket.socket) -> bool:

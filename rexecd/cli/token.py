@@ -24,7 +24,7 @@ _PRIVATE: Final = 0o600
 def create(arguments: argparse.Namespace) -> int:
     """Make a token and print it: the only time it can be seen."""
     made = change(arguments, seam.CreateToken(arguments.principal, *_terms(arguments)))
-    say.out(str(made["token"]))
+    _hand_out(made)
     say.note("rexecd", f"token {made['id']} for {made['principal']}, {_life(made)}: it is not shown again")
     return 0
 
@@ -61,7 +61,7 @@ def rotate(arguments: argparse.Namespace) -> int:
     changes = arguments.lifetime is not None
     question = seam.RotateToken(arguments.token_id, arguments.overlap, changes, arguments.lifetime or 0)
     made = change(arguments, question)
-    say.out(str(made["token"]))
+    _hand_out(made)
     say.note(
         "rexecd",
         f"token {made['id']} for {made['principal']}, {_life(made)}: it is not shown again; "
@@ -105,6 +105,16 @@ def show(arguments: argparse.Namespace) -> int:
     for row in rows:
         say.out(_line(row))
     return 0
+
+
+def _hand_out(made: dict[str, Any]) -> None:
+    """Print a new token; where that fails nobody has it, but it is there, and that is said."""
+    try:
+        say.out(str(made["token"]))
+    except OSError:
+        what = "was made and could not be printed: nobody has it"
+        say.error("rexecd", f"token {made['id']} {what}", f"end it: rexecd token revoke {made['id']}")
+        raise
 
 
 def _create(path: Path) -> None:

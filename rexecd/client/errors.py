@@ -121,7 +121,7 @@ _MEANINGS: Final[Mapping[Code, tuple[type[CallerError], str | None]]] = {
     Code.NOT_STARTED: (NotStarted, "ask the operator: the audit trail says why"),
     Code.BUSY: (Busy, "try again later"),
     Code.UNAVAILABLE: (Busy, "try again later"),
-    Code.REVOKED: (SessionClosed, "ask the operator for a new token"),
+    Code.REVOKED: (SessionClosed, "ask the operator for a new one"),
     Code.PROTOCOL_ERROR: (SessionClosed, None),
     Code.JUSTIFICATION_REQUIRED: (Refused, "give a reason with --reason TEXT"),
     Code.IDLE: (Busy, "connect again"),

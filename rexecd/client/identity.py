@@ -116,4 +116,5 @@ def _read(what: str, path: str, *, is_secret: bool = False) -> bytes:
 
 def _is_guarded(path: str) -> bool:
     """Return whether a directory of systemd's protects the file; an access list there looks like a group."""
-    return os.path.dirname(path) == os.environ.get("CREDENTIALS_DIRECTORY", "")  # noqa: PTH120
+    given = os.environ.get("CREDENTIALS_DIRECTORY")  # without one, a name alone would be in it
+    return bool(given) and os.path.dirname(path) == given  # noqa: PTH120

@@ -106,7 +106,8 @@ class Reporter:
         """Hold what could not be sent until a monitor is there again; look a second later."""
         with self._changed:
             for report in reversed(unsent):
-                if report.trouble is seam.Trouble.SHED or report.count > 1:
+                is_full = len(self._queue) >= _MOST  # of what has come meanwhile
+                if report.trouble is seam.Trouble.SHED or report.count > 1 or is_full:
                     later = self._sums.pop(report.trouble, None)
                     self._sum_up(report)
                     if later is not None:

@@ -144,7 +144,9 @@ class Session:
             attempts += 1
             try:
                 channel.send(facts)
-                answer = self._answer(channel, seconds=max(0.0, deadline - time.monotonic()))
+                # A token counts, also where its caller does not stay to hear what came of it.
+                self._await(channel, max(0.0, deadline - time.monotonic()), heeds_caller=False)
+                answer = self._answer(channel)
                 break
             except Unavailable:
                 if attempts == _ATTEMPTS or time.monotonic() >= deadline:
@@ -266,18 +268,16 @@ class Session:
             raise ConnectionLost
         self._connection.receive(data)
 
-    def _answer(self, channel: Channel, *, seconds: float | None = None) -> wire.Message:
-        return self._answer_with_descriptors(channel, seconds=seconds)[0]
+    def _answer(self, channel: Channel) -> wire.Message:
+        return self._answer_with_descriptors(channel)[0]
 
-    def _answer_with_descriptors(
-        self, channel: Channel, *, seconds: float | None = None
-    ) -> tuple[wire.Message, tuple[int, ...]]:
+    def _answer_with_descriptors(self, channel: Channel) -> tuple[wire.Message, tuple[int, ...]]:
         """Return what the monitor says, with exactly the descriptors it declares.
 
         Anything else is the monitor's fault and not the caller's: raise Unavailable; so is an answer
         that does not come. Raise ConnectionLost or Stopping if there is nobody left to tell it.
         """
-        self._await(channel, self._around.settings.write_timeout if seconds is None else seconds)
+        self._await(channel, self._around.settings.write_timeout)
         try:
             answer, descriptors = channel.receive_with_descriptors()
         except RemoteProtocolError as error:
@@ -291,12 +291,13 @@ class Session:
             raise Unavailable("the monitor sent other descriptors than it declared")
         return answer, descriptors
 
-    def _await(self, channel: Channel, seconds: float) -> None:
-        """Wait until the monitor says something."""
+    def _await(self, channel: Channel, seconds: float, *, heeds_caller: bool = True) -> None:
+        """Wait until the monitor says something, or until the caller has gone where that counts."""
         poller = select.poll()
         poller.register(channel, select.POLLIN)
         poller.register(self._around.stop, select.POLLIN)
-        poller.register(self._stream, HANG_UP)
+        if heeds_caller:
+            poller.register(self._stream, HANG_UP)
         ready = {number for number, _ in poller.poll(seconds * 1000)}
         if channel.fileno() in ready:
             return

@@ -27,6 +27,14 @@ _SKEW: Final = timedelta(minutes=5)
 #: The most X.520 allows in a common name.
 _MAX_COMMON_NAME: Final = 64
 _MAX_HOST: Final = 253
+#: What the library raises, sooner or later, for a certificate that is odd or broken.
+_ODD: Final = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*")
 
 
@@ -39,12 +47,15 @@ class Pair:
 
 
 def read_client(der: bytes) -> ClientCertificate:
-    """Return what a caller's certificate says; raise ConfigError for what is none.
+    """Return what a caller's certificate says; raise ConfigError for what is none, or is not for callers.
 
-    Whether its authority is known, and whether the caller has its key, TLS has to find out before.
+    Whether its authority is known, and whether the caller has its key, TLS has to find out before. TLS also
+    takes one that does not say what it is for: that may be a server's.
     """
     try:
         certificate = x509.load_der_x509_certificate(der)
+        if ExtendedKeyUsageOID.CLIENT_AUTH not in _purposes(certificate):
+            raise ConfigError("it does not say that it is for clients (extended key usage)")
         names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         only = names[0].value if len(names) == 1 else None
         return ClientCertificate(
@@ -53,7 +64,7 @@ def read_client(der: bytes) -> ClientCertificate:
             certificate.subject.rfc4514_string(),
             _end(certificate),
         )
-    except ValueError:
+    except _ODD:
         raise ConfigError("not a certificate") from None
 
 
@@ -106,7 +117,7 @@ def renew(authority: Pair, certificate_pem: bytes, *, now: datetime, days: int) 
         usage = old.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         names = [each.value for each in old.extensions if isinstance(each.value, x509.SubjectAlternativeName)]
         (purpose,) = usage
-    except (x509.ExtensionNotFound, InvalidSignature, UnsupportedAlgorithm, ValueError):
+    except (x509.ExtensionNotFound, InvalidSignature, *_ODD):
         raise ConfigError("not issued by this authority: issue a new one") from None
     wanted = _Wanted(old.subject, names[0] if names else None, purpose)
     return _issue(authority, wanted, old.public_key(), now=now, days=days)
@@ -143,23 +154,27 @@ def describe(certificate_pem: bytes) -> Facts:
             hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest(),
             hashlib.sha256(_public(certificate.public_key())).hexdigest(),
         )
-    except (UnsupportedAlgorithm, ValueError) as error:
-        raise ConfigError(f"a certificate that cannot be read: {error}") from None
+    except _ODD as error:
+        raise _unreadable(error) from None
 
 
 def _kind(certificate: x509.Certificate) -> str:
     for each in certificate.extensions:
         if isinstance(each.value, x509.BasicConstraints) and each.value.ca:
             return "authority"
-    purposes = [
+    purposes = _purposes(certificate)
+    if ExtendedKeyUsageOID.SERVER_AUTH in purposes:
+        return "server"
+    return "client" if ExtendedKeyUsageOID.CLIENT_AUTH in purposes else "other"
+
+
+def _purposes(certificate: x509.Certificate) -> list[x509.ObjectIdentifier]:
+    return [
         each
         for found in certificate.extensions
         if isinstance(found.value, x509.ExtendedKeyUsage)
         for each in found.value
     ]
-    if ExtendedKeyUsageOID.SERVER_AUTH in purposes:
-        return "server"
-    return "client" if ExtendedKeyUsageOID.CLIENT_AUTH in purposes else "other"
 
 
 def _hosts(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -179,7 +194,14 @@ def pin(certificate_pem: bytes) -> str:
 
     Raise ConfigError for what is no certificate.
     """
-    return hashlib.sha256(_public(_certificate(certificate_pem).public_key())).hexdigest()
+    try:
+        return hashlib.sha256(_public(_certificate(certificate_pem).public_key())).hexdigest()
+    except _ODD as error:
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: Exception) -> ConfigError:
+    return ConfigError(f"a certificate that cannot be read: {error}")
 
 
 def expires(certificate_pem: bytes) -> datetime:
@@ -202,7 +224,7 @@ def _begin(certificate: x509.Certificate) -> datetime:
 def _certificate(pem: bytes) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(pem)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise ConfigError("not a certificate in PEM form") from None
 
 
@@ -236,7 +258,10 @@ def _general_name(host: str) -> x509.GeneralName:
 
 
 def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:_MAX_COMMON_NAME])])
+    try:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:_MAX_COMMON_NAME])])
+    except ValueError:  # empty, or not Unicode
+        raise ConfigError(f"{text!r} cannot stand in a certificate; choose another name") from None
 
 
 class _Wanted(NamedTuple):

@@ -72,8 +72,11 @@ class Lives:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        #: By token id or fingerprint: the flag, and how many wait for it.
-        self._flags: dict[str, tuple[Flag, int]] = {}
+        #: By token id or fingerprint: the flag of whoever comes in now.
+        self._flags: dict[str, Flag] = {}
+        #: How many wait for each flag, also for one that is set already and nobody new is given.
+        self._waiting: dict[Flag, int] = {}
+        self._ended: set[Flag] = set()
         #: By fingerprint: when that certificate ends. Those of tokens can change, and are the store's.
         self._ends: dict[str, datetime] = {}
 
@@ -84,7 +87,7 @@ class Lives:
             flags = []
             for key in keys:
                 flags.append(self._join(key, ends if key == keys[-1] else None))
-                stack.callback(self._leave, key)
+                stack.callback(self._leave, key, flags[-1])
             yield tuple(flags)
 
     @property
@@ -101,25 +104,30 @@ class Lives:
     def end(self, keys: Iterable[str]) -> None:
         """Wake everybody who is in with one of these."""
         with self._lock:
-            for flag, _ in (self._flags[key] for key in keys if key in self._flags):
+            for flag in (self._flags[key] for key in keys if key in self._flags):
                 flag.set()
+                self._ended.add(flag)
 
     def _join(self, key: str, ends: datetime | None) -> Flag:
         with self._lock:
-            flag, number = self._flags.get(key) or (Flag(), 0)
-            self._flags[key] = flag, number + 1
+            flag = self._flags.get(key)
+            if flag is None or flag in self._ended:
+                flag = self._flags[key] = Flag()
+            self._waiting[flag] = self._waiting.get(flag, 0) + 1
             if ends is not None:
                 self._ends[key] = ends
             return flag
 
-    def _leave(self, key: str) -> None:
+    def _leave(self, key: str, flag: Flag) -> None:
         with self._lock:
-            flag, number = self._flags[key]
-            if number > 1:
-                self._flags[key] = flag, number - 1
+            self._waiting[flag] -= 1
+            if self._waiting[flag]:
                 return
-            del self._flags[key]
-            self._ends.pop(key, None)
+            del self._waiting[flag]
+            self._ended.discard(flag)
+            if self._flags.get(key) is flag:
+                del self._flags[key]
+                self._ends.pop(key, None)
             flag.close()
 
 

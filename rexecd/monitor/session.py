@@ -200,6 +200,7 @@ class MonitorSession:
             justification=asked.justification,
             timeout=asked.timeout / 1000 or None,
             only=self._credential.token.terms.only,
+            is_certified=self._credential.certificate is not None,
         )
         try:
             invocation = decide(policy, request, resolve=Resolver())
@@ -250,9 +251,12 @@ class MonitorSession:
 
     def _list(self) -> None:
         self._end_if_dead(self._recorder)
-        token = self._credential.token
-        for entry in entries(self._service.policy, token.principal, self._address, token.terms.only):
-            self._channel.send(entry)
+        token, certificate = self._credential
+        policy = self._service.policy
+        principal = policy.principals.get(token.principal)
+        if certificate is not None or principal is None or not principal.requires_certificate:
+            for entry in entries(policy, token.principal, self._address, token.terms.only):
+                self._channel.send(entry)
         self._channel.send(wire.Listed())
 
     def _end_if_dead(self, recorder: Recorder, **asked: str) -> None:

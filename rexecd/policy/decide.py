@@ -80,6 +80,8 @@ class Request(NamedTuple):
     timeout: float | None = None
     #: What its token is good for; empty for all its principal may run.
     only: tuple[str, ...] = ()
+    #: Whether it showed a client certificate when it came; whether one is required may have changed since.
+    is_certified: bool = True
 
 
 def decide(policy: Policy, request: Request, *, resolve: Resolve, trace: Trace = UNHEARD) -> Invocation:
@@ -192,6 +194,8 @@ def _permitted(policy: Policy, request: Request, name: str, trace: Trace) -> Rul
     if not is_from(request.address, principal.sources):
         raise _not_permitted(f"the principal may not come from this address, {_only(principal.sources)}")
     trace.passed(lambda: _where(request.address, principal.sources))
+    if principal.requires_certificate and not request.is_certified:
+        raise _not_permitted("the principal has to show a client certificate, by now")
     trace.begin("command")
     rule = principal.rules.get(name)
     if rule is None:

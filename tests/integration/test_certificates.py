@@ -19,7 +19,7 @@ from rexecd import client
 from rexecd.errors import Code
 from rexecd.identity.certificates import Pair, issue_client, issue_server, make_authority
 from rexecd.wire import messages as wire
-from tests.harness import POLICY, SETTINGS, Daemon, wait_for
+from tests.harness import POLICY, SETTINGS, Caller, Daemon, wait_for
 
 WITH_CERTIFICATES = SETTINGS + "client_ca: certs/ca.pem\n"
 STRICT = POLICY.replace("ann: {roles: [tester]}", "ann: {roles: [tester], require: certificate}")
@@ -98,6 +98,36 @@ def test_a_certificate_of_another_principal_is_refused(strict: Daemon) -> None:
 def test_who_need_not_show_one_may_come_without(strict: Daemon) -> None:
     """A certificate is asked for, and not demanded, in the handshake."""
     assert isinstance(answer(strict, "bob", None), wire.Accepted)
+
+
+def test_a_reload_that_asks_for_certificates_binds_open_sessions_too(own_daemon: Daemon) -> None:
+    """As a reload that takes a command, or an address, from its principal does: from the next request on."""
+    policy = own_daemon.settings.policy
+    own_daemon.made.config.write_text(WITH_CERTIFICATES)
+    own_daemon.start()
+    pair = issue(own_daemon, "--client", "ann")
+    with own_daemon.caller("ann") as without, own_daemon.caller("ann", pair=pair) as showed:
+        before = without.run("echo hello")
+        policy.write_text(STRICT)
+        assert 0 == own_daemon.rexecd("reload").returncode
+        after, listed, served = without.run("echo hello"), _list(without), showed.run("echo hello")
+        entries = _list(showed)
+
+    assert b"hello\n" == before[1].data
+    assert (Code.NOT_PERMITTED, 0) == (after[-1].code, len(listed))
+    assert b"hello\n" == served[1].data
+    assert len(entries) > 3
+    reason = own_daemon.records("command-refused")[-1]["event"]["reason"]
+    assert "the principal has to show a client certificate, by now" == reason
+
+
+def _list(caller: Caller) -> list[wire.Message]:
+    """Return the entries a caller is told of."""
+    caller.say(wire.List())
+    heard: list[wire.Message] = []
+    while isinstance(message := caller.hear(), wire.Entry):
+        heard.append(message)
+    return heard
 
 
 @pytest.mark.parametrize("kind", ["of another authority", "of a server", "expired", "with two names"])

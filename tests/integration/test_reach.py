@@ -92,7 +92,7 @@ def test_an_address_that_cannot_be_had_is_one_line(tmp_path: Path) -> None:
     done = daemon.rexecd("gateway", "--listen", "127.0.0.1:0", "--listen", "192.0.2.1:0")
 
     assert (1, 1) == (done.returncode, len(done.stderr.splitlines()))
-    assert "cannot listen on 192.0.2.1:0: Cannot assign requested address" in done.stderr
+    assert "cannot listen on 192.0.2.1:0: Cannot assign requested address: choose another" in done.stderr
 
 
 _STARTER: Final = """

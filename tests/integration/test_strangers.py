@@ -175,6 +175,23 @@ def test_wrong_tokens_shut_their_source_out_and_nobody_else(daemon: Daemon, idle
     _wait_until_admitted(daemon, source)
 
 
+@pytest.mark.parametrize("how", [socket.SHUT_WR, socket.SHUT_RDWR], ids=["half", "whole"])
+def test_who_leaves_before_the_refusal_pays_for_the_token_too(
+    daemon: Daemon, idle: dict[str, int], how: int
+) -> None:
+    """A token, and the end of the connection right behind it: it is looked at, and so it counts."""
+    source = f"127.0.1.{30 + how}"
+    for _ in range(10):
+        with contextlib.suppress(OSError), daemon.caller(None, source=source) as caller:
+            caller.say(wire.Authenticate(_WRONG.encode()))
+            caller.tls.shutdown(how)
+            _is_ended(caller.tls)
+    reasons = [record["event"]["reason"] for record in _wait_until_penalized(daemon, source)]
+
+    assert 1 == len(reasons)
+    assert "refused tokens" in reasons[0]
+
+
 @pytest.mark.slow
 def test_a_source_that_comes_back_is_refused_sooner_and_for_longer(daemon: Daemon) -> None:
     """Each refusal doubles what the next offences add, as long as it is remembered."""

@@ -1,6 +1,7 @@
 """`rexecd cert`: what it makes, what it never overwrites, and what it says when it cannot."""
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -50,6 +51,9 @@ def test_nothing_is_overwritten(made: Path, capsys: pytest.CaptureFixture[str]) 
     assert 0 == run("issue", "--config", made, "--client", "ops", "--out", out)
     assert 1 == run("issue", "--config", made, "--client", "ops", "--out", out)
     assert "ops.pem: already there" in capsys.readouterr().err
+    (out / "ann.key").symlink_to(out / "nowhere")
+    assert 1 == run("issue", "--config", made, "--client", "ann", "--out", out)
+    assert "ann.key: already there" in capsys.readouterr().err
 
 
 def test_without_the_authoritys_key_it_says_where_it_may_be(
@@ -65,6 +69,13 @@ def test_without_the_authoritys_key_it_says_where_it_may_be(
 BAD = {
     "no certificate": (("show", "rexecd.yaml"), "rexecd.yaml: not a certificate"),
     "not there": (("show", "nowhere.pem"), "nowhere.pem: not found"),
+    "not there to be renewed": (("renew", "nowhere.pem"), "error: nowhere.pem: not found; is that its name?"),
+    "no fingerprint": (("revoke", "sha256:beef"), "sha256:beef: not 'sha256:' and 64 hexadecimal digits"),
+    "an authority's": (("revoke", "certs/ca.pem"), "of an authority: only those of callers"),
+    "no directory": (
+        ("issue", "--client", "ann", "--out", "rexecd.yaml"),
+        "rexecd.yaml: cannot be made: File exists",
+    ),
     "of another": (("renew", "--authority", "other", "certs/server.pem"), "not issued by this authority"),
     "a server's": (("revoke", "certs/server.pem"), "of a server: only those of callers"),
 }
@@ -94,3 +105,16 @@ def test_a_number_of_days_is_one(days: str, capsys: pytest.CaptureFixture[str]) 
         run("init", "--days", days)
 
     assert "is no number of days" in capsys.readouterr().err
+
+
+def test_where_an_authority_is_made_only_its_owner_writes(tmp_path: Path) -> None:
+    """Whatever the umask: whoever could write there could put another authority in its place."""
+    before = os.umask(0)
+    try:
+        assert 0 == run("init", "--authority", tmp_path / "authority")
+    finally:
+        os.umask(before)
+    made = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "authority").iterdir()}
+
+    assert 0o755 == stat.S_IMODE((tmp_path / "authority").stat().st_mode)
+    assert {"ca.pem": 0o644, "ca.key": 0o600} == made

@@ -152,6 +152,20 @@ def test_a_key_that_others_can_read_is_refused(authority: Authority, pair: Pair)
         assert f"chmod 600 {path}" == caught.value.hint
 
 
+@pytest.mark.parametrize("directory", [None, ""])
+def test_a_key_that_is_named_without_a_directory_is_nobodys_credential(
+    authority: Authority, pair: Pair, directory: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--key ann.key` has no directory, as a service that was given no credentials has none."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    if directory is not None:
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", directory)
+    monkeypatch.chdir(pair.key.parent)
+    pair.key.chmod(0o644)
+    with pytest.raises(client.UsageError, match=r"others can read it \(mode 0644\)"):
+        client.connect("127.0.0.1:1", token=TOKEN, ca=authority.path, cert=pair.cert.name, key=pair.key.name)
+
+
 def test_a_credential_of_systemd_may_look_readable(
     authority: Authority, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from rexecd.gateway import report
 from rexecd.gateway.report import Reporter
 from rexecd.seam.channel import Channel, listen
 from rexecd.seam.messages import SEAM, Report, Trouble
+from tests.harness import wait_for
 
 
 class _Monitor:
@@ -120,6 +121,37 @@ def test_reports_wait_for_a_monitor_that_is_away(tmp_path: Path) -> None:
     reporter.stop(5)
 
     assert [(Trouble.TLS_FAILED, 1), (Trouble.SHED, 2)] == [(one.trouble, one.count) for one in taken]
+
+
+def test_a_monitor_that_hangs_makes_nobody_hold_more_than_the_bound(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What comes while a batch is tried is not put on top of that batch; it is counted all the same."""
+    monkeypatch.setattr(report, "_MOST", 2)
+    monkeypatch.setattr(report, "_SUMMED_FOR", 0.05)
+    reporter = Reporter(tmp_path / "seam.sock")
+    tries = 0
+
+    def hang(_: Report) -> bool:
+        nonlocal tries
+        tries += 1
+        for port in range(2):
+            reporter.report(Trouble.TLS_FAILED, "192.0.2.1", port, "noise")
+        return False
+
+    monkeypatch.setattr(reporter, "_send", hang)
+    reporter.report(Trouble.TLS_FAILED, "192.0.2.1", 9, "first")
+    reporter.start()
+    held = set()
+
+    def is_tried() -> bool:
+        held.add(len(reporter._queue))
+        return tries >= 5
+
+    wait_for(is_tried, "five attempts")
+    reporter.stop(5)
+
+    assert max(held) <= 2
 
 
 def test_a_monitor_that_is_away_blocks_nobody(tmp_path: Path) -> None:

@@ -222,3 +222,59 @@ def test_a_certificate_of_another_kind_of_key_is_described() -> None:
 
     assert ("web1.example",) == found.names
     assert "server" == found.kind
+
+
+def odd(old: bytes, new: bytes) -> bytes:
+    """Return a client certificate (DER) with some bytes exchanged for others."""
+    der = ssl.PEM_cert_to_DER_cert(issue_client(AUTHORITY, "ann", now=NOW, days=3).certificate_pem.decode())
+    assert old in der
+    return der.replace(old, new, 1)
+
+
+_VERSION_3, _VERSION_2 = b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01"
+_KEY_IDENTIFIER, _KEY_USAGE = b"\x55\x1d\x0e", b"\x55\x1d\x0f"
+_OF_A_CURVE, _OF_NOTHING = b"\x2a\x86\x48\xce\x3d\x02\x01", b"\x2a\x86\x48\xce\x3d\x02\x7f"
+ODD = {
+    "of version 2": (_VERSION_3, _VERSION_2),
+    "with an extension twice": (_KEY_IDENTIFIER, _KEY_USAGE),
+    "with a key of no kind": (_OF_A_CURVE, _OF_NOTHING),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_an_odd_certificate_is_one_line(case: str) -> None:
+    """Some authority has made it, and the library has an exception of its own for it."""
+    pem = ssl.DER_cert_to_PEM_cert(odd(*ODD[case])).encode()
+    with pytest.raises(ConfigError):
+        describe(pem)
+    with pytest.raises(ConfigError):
+        renew(AUTHORITY, pem, now=NOW, days=1)
+
+
+@pytest.mark.parametrize("case", ["of version 2", "with an extension twice"])
+def test_an_odd_certificate_lets_nobody_in(case: str) -> None:
+    """It is refused as what is none."""
+    with pytest.raises(ConfigError, match="not a certificate"):
+        read_client(odd(*ODD[case]))
+
+
+@pytest.mark.parametrize("case", ["of version 2", "with a key of no kind"])
+def test_an_odd_certificate_has_no_pin(case: str) -> None:
+    """A check of the server's own says so."""
+    with pytest.raises(ConfigError):
+        pin(ssl.DER_cert_to_PEM_cert(odd(*ODD[case])).encode())
+
+
+def test_a_certificate_that_does_not_say_that_it_is_for_clients_lets_nobody_in() -> None:
+    """TLS takes one without any purpose for every purpose."""
+    with pytest.raises(ConfigError, match="not say that it is for clients"):
+        read_client(odd(b"\x55\x1d\x25", b"\x55\x1d\x7f"))
+    with pytest.raises(ConfigError, match="not say that it is for clients"):
+        read_client(ssl.PEM_cert_to_DER_cert(SERVER.certificate_pem.decode()))
+
+
+@pytest.mark.parametrize("name", ["", "\udcff"])
+def test_a_name_that_no_certificate_can_hold_is_one_line(name: str) -> None:
+    """As a command line may say it."""
+    with pytest.raises(ConfigError, match="cannot stand in a certificate"):
+        make_authority(name, now=NOW, days=1)

@@ -1,5 +1,6 @@
 """Who may come in, and who has to go: guesses are bounded, ends are felt, and nothing is left behind."""
 
+import contextlib
 import os
 import secrets
 import select
@@ -330,6 +331,21 @@ def test_who_comes_after_an_end_gets_a_flag_of_its_own() -> None:
     with lives.joined("one") as (second,):
         assert first is not second
         assert not _is_set(second)
+
+
+def test_who_comes_after_an_end_does_not_hear_of_it_while_others_stay() -> None:
+    """A token that was forgotten and imported again is good, though a command still finishes."""
+    lives = Lives()
+    before = _descriptors()
+    with contextlib.ExitStack() as late, lives.joined("one") as (first,):
+        lives.end(["one"])
+        (second,) = late.enter_context(lives.joined("one"))
+        early, late_one = _is_set(first), _is_set(second)
+        lives.end(["one"])
+
+        assert (True, False, True) == (early, late_one, _is_set(second))
+    assert () == lives.keys
+    assert before == _descriptors()
 
 
 def test_sessions_come_and_go_while_tokens_end() -> None:

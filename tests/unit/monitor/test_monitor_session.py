@@ -21,7 +21,7 @@ from rexecd.audit.search import read
 from rexecd.cli.init import lay_out
 from rexecd.cli.monitor import opened_service, opened_workers
 from rexecd.errors import Code, TrailError
-from rexecd.identity.certificates import issue_server, make_authority
+from rexecd.identity.certificates import issue_client, make_authority
 from rexecd.identity.tokens import Terms, TokenRecord, mint
 from rexecd.monitor import session
 from rexecd.monitor.service import Service
@@ -223,7 +223,7 @@ def test_a_required_certificate_that_is_not_shown_looks_like_a_wrong_token(tmp_p
     )
     shown = {
         name: x509.load_pem_x509_certificate(
-            issue_server(authority, [name], now=now, days=1).certificate_pem
+            issue_client(authority, name, now=now, days=1).certificate_pem
         ).public_bytes(serialization.Encoding.DER)
         for name in ("ann", "bob")
     }
