@@ -198,8 +198,9 @@ SETTINGS: Final = Table(
         ),
         "penalty_protocol": Key(
             _PENALTY,
-            "What a connection adds that breaks TLS or the protocol, or ends before it has presented a "
-            "token. One that ends without a byte adds a tenth: a health check is no attack.",
+            "What a connection adds that breaks TLS or the protocol. One that ends after the handshake, "
+            "without a token, adds a fifth, because callers look at the key so on first use; one that ends "
+            "without a byte a tenth: a health check is no attack.",
             default=5.0,
         ),
         "penalty_least": Key(

@@ -215,7 +215,10 @@ def lifetime(text: str) -> int:
     if text == "never":
         return 0
     if _DAY_FORM.fullmatch(text) is None:
-        return max(1, duration(text))
+        seconds = duration(text)
+        if not seconds:
+            raise argparse.ArgumentTypeError(f"{text!r}: it would be good for nothing")
+        return seconds
     try:
         end = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(days=1)
     except (OverflowError, ValueError):  # the last day there is has no next one

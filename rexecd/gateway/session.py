@@ -113,8 +113,11 @@ class Session:
         except DeadlinePassed:
             self._stranger.penalize(Offence.SILENCE)
             raise RemoteProtocolError("no token within the grace time") from None
-        except (RemoteProtocolError, ConnectionLost):
+        except RemoteProtocolError:
             self._stranger.penalize(Offence.PROTOCOL)
+            raise
+        except ConnectionLost:
+            self._stranger.penalize(Offence.UNTRIED)
             raise
 
     def _await_token(self, deadline: float) -> bytes:

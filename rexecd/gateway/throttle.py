@@ -25,6 +25,9 @@ _Source = tuple[int, int]
 #: A peer that comes and goes without a byte is as likely a health check as an attack: this part of the
 #: penalty for breaking the protocol.
 _SHARE_OF_EMPTY: Final = 0.1
+#: Who leaves after the handshake may have wanted to see our key, as callers do on first use. By default it is
+#: the second that sshd takes for it.
+_SHARE_OF_UNTRIED: Final = 0.2
 #: Doubled no more often than this: the highest penalty is reached long before.
 _MOST_DOUBLINGS: Final = 16
 #: What has run off is dropped that many at a time, more than can come in between.
@@ -37,6 +40,7 @@ class Offence(enum.Enum):
     TOKEN = "refused token{s}"  # noqa: S105 - no secret
     SILENCE = "silent connection{s}"
     PROTOCOL = "broken connection{s}"
+    UNTRIED = "connection{s} without a token"
     EMPTY = "connection{s} without a byte"
 
     def times(self, number: int) -> str:
@@ -193,6 +197,7 @@ class Throttle:
             Offence.TOKEN: figures.penalty_authentication,
             Offence.SILENCE: figures.penalty_silence,
             Offence.PROTOCOL: figures.penalty_protocol,
+            Offence.UNTRIED: figures.penalty_protocol * _SHARE_OF_UNTRIED,
             Offence.EMPTY: figures.penalty_protocol * _SHARE_OF_EMPTY,
         }
         self._shifts = {4: 32 - figures.source_prefix_v4, 6: 128 - figures.source_prefix_v6}

@@ -112,6 +112,8 @@ def renew(authority: Pair, certificate_pem: bytes, *, now: datetime, days: int) 
     old = _certificate(certificate_pem)
     issuer, _ = _load(authority)
     try:
+        if _kind(old) == "authority":
+            raise ConfigError("of an authority: make a new one, and give callers both in one file")
         old.public_key()
         _verify(old, issuer)
         usage = old.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value

@@ -70,9 +70,12 @@ def rotate(service: Service, asked: seam.RotateToken) -> dict[str, object]:
             expires = _expiry(service, asked.lifetime)
         else:
             expires = None if old.terms.expires is None else now + (old.terms.expires - old.created)
-        record = _new(
-            service, minted.token_id, minted.digest, old.principal, old.terms._replace(expires=expires)
-        )
+        terms = old.terms._replace(expires=expires)
+        try:
+            record = _new(service, minted.token_id, minted.digest, old.principal, terms)
+        except ConfigError as error:  # the policy has changed since
+            what = f"token {old.token_id} is good for nothing now ({error})"
+            raise ConfigError(f"{what}: make another with 'rexecd token create'") from None
         until = min(filter(None, [old.terms.expires, now + timedelta(seconds=asked.overlap)]))
         reason = f"the old one is good until {_spell(until)}"
         _record(service, Action.TOKEN_ROTATED, record, replaces=old.token_id, reason=reason)

@@ -203,6 +203,14 @@ def test_what_was_done_is_told_by_kind() -> None:
     )
 
 
+def test_looks_at_the_key_weigh_a_fifth_of_a_broken_connection() -> None:
+    """A dozen callers behind one address may see the server for the first time at once."""
+    world = _World()
+
+    assert [] == world.offend(Offence.UNTRIED, 14)
+    assert ["refused for 15s: 15 connections without a token"] == world.offend(Offence.UNTRIED)
+
+
 def test_penalties_run_off_with_time() -> None:
     """A job with an old token once a minute is never refused."""
     world = _World()

@@ -181,7 +181,6 @@ OTHERS = {
     "of an authority of another name": issue_server(
         make_authority("another", now=NOW, days=30), HOSTS, now=NOW, days=1
     ).certificate_pem,
-    "of the authority itself": AUTHORITY.certificate_pem,
 }
 
 
@@ -190,6 +189,12 @@ def test_what_the_authority_did_not_issue_it_does_not_renew(case: str) -> None:
     """It would vouch for a key it knows nothing of."""
     with pytest.raises(ConfigError, match="not issued by this authority"):
         renew(AUTHORITY, OTHERS[case], now=NOW, days=1)
+
+
+def test_an_authority_is_not_renewed() -> None:
+    """It is replaced, and callers know both for a while."""
+    with pytest.raises(ConfigError, match="give callers both in one file"):
+        renew(AUTHORITY, AUTHORITY.certificate_pem, now=NOW, days=1)
 
 
 def test_a_client_certificate_names_its_principal() -> None:
