@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import io
 import json
 import select
 import sys
@@ -230,7 +229,7 @@ def _as_json(record: Record) -> str:
 def _wait() -> None:
     """Wait a moment, but no longer than there is somebody who reads; raise BrokenPipeError."""
     poller = select.poll()
-    with contextlib.suppress(io.UnsupportedOperation):
-        poller.register(sys.stdout.fileno(), 0)
+    if sys.stdout is not None:  # it may have been closed before we began
+        poller.register(sys.stdout, 0)
     if poller.poll(_LOOK):
         raise BrokenPipeError

@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rexecd.audit.find import Sieve, Wanted, select
+from rexecd.audit.events import Action, shape
+from rexecd.audit.find import Sieve, Wanted, action_of, is_framed, select
+from rexecd.audit.seal import Chain, encode
 from rexecd.audit.search import Line, Record, parse
 
 PRINCIPALS = ["ci", "ann", "c", 'a"b', "é", "a\\b", "\x7f"]
@@ -126,6 +129,17 @@ def test_what_is_no_record_is_always_given(data: bytes) -> None:
 
     for each in (Wanted(), Wanted(values=wanted.values), wanted):
         assert [parse(line) for line in lines] == list(select(lines, Sieve(each)))
+
+
+@pytest.mark.parametrize("action", Action)
+def test_the_action_of_a_line_is_known_without_parsing(action: Action) -> None:
+    """Whatever a caller wrote: a quote of theirs has a backslash."""
+    fields = {"principal": "ci", "line": '"action":"command-exited"', "argv": ['"action":"x"']}
+    line, _ = Chain.begin(bytes(32)).seal(encode(shape(action, fields, now=datetime.now(UTC))))
+
+    assert action.value == action_of(line).decode()
+    assert not is_framed(line)
+    assert is_framed(line.replace(b"\\", b""))
 
 
 def test_the_last_ones_are_held_and_no_more() -> None:
