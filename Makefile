@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-slow test-floor test-system test-system-limits check lint types vectors docs docs-check fmt dev bench-quick bench-policy bench-starting \
-    bench-execution bench-authentication bench-soak bench-edge clean
+    bench-execution bench-authentication bench-soak bench-edge bench-audit clean
 
 demo: $(VENV)/installed
 	@$(BIN)/rexecd demo
@@ -74,6 +74,9 @@ bench-soak: $(VENV)/installed
 
 bench-edge: $(VENV)/installed
 	$(BIN)/python -m benchmarks.edge
+
+bench-audit: $(VENV)/installed
+	$(BIN)/python -m benchmarks.audit
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

@@ -1,4 +1,4 @@
-"""Read a trail: verify its chain, find records, show them safely.
+"""Read a trail: verify its chain, and show its records safely. Which ones is said in find.py.
 
 Everything streams: memory does not grow with the trail. A trail is taken as hostile here; its
 writer may have been anyone.
@@ -6,10 +6,10 @@ writer may have been anyone.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rexecd import limits
 from rexecd.audit import seal
@@ -67,6 +67,14 @@ class Report:
 Record = dict[str, Any]
 
 
+class Line(NamedTuple):
+    """One line of a trail, and where it stands; of one that is too long, a piece."""
+
+    path: Path
+    number: int
+    data: bytes
+
+
 def verify(paths: Sequence[Path], key_hex: str, *, head: Path | None = None) -> Report:
     """Check the files of one trail, the oldest first, up to the first bad line; raise ConfigError.
 
@@ -78,11 +86,11 @@ def verify(paths: Sequence[Path], key_hex: str, *, head: Path | None = None) -> 
     walk = _Walk(_key(key_hex), persisted)
     finding = None
     for path in paths:
-        for line_number, line in _lines(path):
+        for line in lines(path):
             try:
-                walk.step(line)
+                walk.step(line.data)
             except Broken as broken:
-                finding = Finding(path, line_number, walk.next, broken.change, broken.text)
+                finding = Finding(path, line.number, walk.next, broken.change, broken.text)
                 return walk.report(finding)
     if persisted is not None and walk.next < persisted.sequence:
         text = f"records {walk.next} to {persisted.sequence - 1} were written and are missing at the end"
@@ -92,24 +100,42 @@ def verify(paths: Sequence[Path], key_hex: str, *, head: Path | None = None) -> 
 
 
 def read(paths: Iterable[Path]) -> Iterator[Record]:
-    """Yield every record of the files; raise ConfigError.
+    """Yield every record of the files, as `parse` gives it; raise ConfigError."""
+    for path in paths:
+        yield from map(parse, lines(path))
+
+
+def lines(path: Path) -> Iterator[Line]:
+    """Yield the lines of a file; raise ConfigError."""
+    try:
+        with path.open("rb", buffering=1024 * 1024) as file:
+            number = 0
+            while data := file.readline(limits.MAX_RECORD + 1):
+                number += 1
+                if not data.endswith(b"\n"):  # it may be being written just now: look once more
+                    data += file.readline(limits.MAX_RECORD + 1 - len(data))
+                yield Line(path, number, data)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def parse(line: Line) -> Record:
+    """Return the record of a line.
 
     A line that is none gives a marker: `{"unreadable": {"path": ..., "line": ..., "text": ...}}`.
     """
-    for path in paths:
-        for line_number, line in _lines(path):
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                record = None
-            if not isinstance(record, dict):
-                text = line[: limits.MAX_NAME].decode("ascii", "backslashreplace")
-                record = {"unreadable": {"path": str(path), "line": line_number, "text": text}}
-            yield record
+    try:
+        record = json.loads(line.data)
+    except (ValueError, RecursionError):
+        record = None
+    if isinstance(record, dict):
+        return record
+    text = line.data[: limits.MAX_NAME].decode("ascii", "backslashreplace")
+    return {"unreadable": {"path": str(line.path), "line": line.number, "text": text}}
 
 
 #: What `render` shows behind time, number and action, and where it stands.
-_SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
+SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "principal": ("user", "name"),
     "token": ("rexec", "token_id"),
     "rule": ("rule", "name"),
@@ -132,25 +158,40 @@ _SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
 _BARE: Final = re.compile(r"[A-Za-z0-9._:@/+-]+")
 
 
-def render(record: Mapping[str, object]) -> str:
-    """Return one line for people; whatever the record holds, only bytes 0x20 to 0x7e."""
+def as_it_is(value: object) -> object:
+    """Return a record's time as it stands there."""
+    return value
+
+
+def render(record: Mapping[str, object], *, time: Callable[[object], object] = as_it_is) -> str:
+    """Return one line for people; whatever the record holds, only bytes 0x20 to 0x7e.
+
+    `time` says how the record's time is shown.
+    """
     broken = record.get("unreadable")
     if broken is not None:
-        place, line, text = (_safe(_at(broken, (name,))) for name in ("path", "line", "text"))
+        place, line, text = (safe(at(broken, (name,))) for name in ("path", "line", "text"))
         return f"{place}:{line}: not a record: {text}"
     words = [
-        _safe(_at(record, ("@timestamp",))),
-        _safe(_at(record, ("rexec", "sequence"))),
-        _safe(_at(record, ("event", "action"))),
+        safe(time(at(record, ("@timestamp",)))),
+        safe(at(record, ("rexec", "sequence"))),
+        safe(at(record, ("event", "action"))),
     ]
-    for name, path in _SHOWN.items():
-        value = _at(record, path)
+    for name, path in SHOWN.items():
+        value = at(record, path)
         if value is None:
             continue
         if name == "duration" and isinstance(value, int):
-            value = f"{value // 10**6 / 1000:.3f}s" if abs(value) < 2**63 else None
-        words.append(f"{name}={_safe(value)}")
+            value = in_seconds(value)
+        words.append(f"{name}={safe(value)}")
     return " ".join(words)
+
+
+def in_seconds(nanoseconds: object) -> str | None:
+    """Return a record's duration for people, None for what is none."""
+    if not isinstance(nanoseconds, int) or abs(nanoseconds) >= 2**63:
+        return None
+    return f"{nanoseconds // 10**6 / 1000:.3f}s"
 
 
 class _Walk:
@@ -226,8 +267,8 @@ def _previous_seal(line: bytes) -> bytes | None:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    text = _at(record, ("rexec", "previous_seal"))
-    if _at(record, ("event", "action")) != Action.TRAIL_OPENED.value or not isinstance(text, str):
+    text = at(record, ("rexec", "previous_seal"))
+    if at(record, ("event", "action")) != Action.TRAIL_OPENED.value or not isinstance(text, str):
         return None
     try:
         return bytes.fromhex(text)
@@ -245,35 +286,24 @@ def _key(key_hex: str) -> bytes:
     return key
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield each line with its number; one that is too long comes in pieces."""
-    try:
-        with path.open("rb", buffering=1024 * 1024) as file:
-            line_number = 0
-            while line := file.readline(limits.MAX_RECORD + 1):
-                line_number += 1
-                if not line.endswith(b"\n"):  # it may be being written just now: look once more
-                    line += file.readline(limits.MAX_RECORD + 1 - len(line))
-                yield line_number, line
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-
-
 def _count(path: Path) -> int:
-    return sum(1 for _ in _lines(path))
+    return sum(1 for _ in lines(path))
 
 
-def _at(record: object, path: tuple[str, ...]) -> object:
+def at(record: object, path: tuple[str, ...]) -> object:
     """Return the value at `path`, None where there is none."""
     for name in path:
-        if not isinstance(record, Mapping):
+        if not isinstance(record, dict):  # as JSON gives it; of Mapping it would take thrice as long
             return None
         record = record.get(name)
     return record
 
 
-def _safe(value: object) -> str:
+def safe(value: object) -> str:
+    """Return any value as one word, or quoted, in bytes 0x20 to 0x7e."""
     if value is None:
         return "-"
+    if type(value) is int:
+        return str(value)
     text = value if isinstance(value, str) else json.dumps(value)
     return text if _BARE.fullmatch(text) else ascii(text)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from rexecd import yamltext
+from rexecd.networks import network_complaint
 from rexecd.settingkeys import address
 from rexecd.yamltext import Faults
 
@@ -15,6 +16,8 @@ _DAY: Final = 86400
 _LIFETIME: Final = 90 * _DAY
 #: A hundred years.
 _LONGEST: Final = 36500 * _DAY
+#: Lines, or rows, that are held in memory.
+_MOST_SHOWN: Final = 100_000
 _DAY_FORM: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _WITH_JSON: Final = (
     "check",
@@ -24,7 +27,6 @@ _WITH_JSON: Final = (
     "policy diff",
     "token list",
     "cert show",
-    "audit show",
     "status",
 )
 
@@ -55,11 +57,73 @@ def add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
     _add_policy_arguments(parsers)
     for name in _WITH_JSON:
         parsers[name].add_argument("--json", action="store_true", help="print JSON")
-    for name in ("audit show", "audit verify"):
+    _add_audit_arguments(parsers)
+
+
+def _add_audit_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
+    """Add what the verbs on the trail take."""
+    for name in ("audit show", "audit follow", "audit stats"):
+        _add_filters(parsers[name])
+        form = parsers[name].add_mutually_exclusive_group()
+        form.add_argument("--json", action="store_true", help="print JSON")
+        form.add_argument("--csv", action="store_true", help="print comma-separated values")
+    for name, what in (
+        ("audit show", "only the last N"),
+        ("audit follow", "first the last N of what is there already"),
+        ("audit stats", "at most N rows of each table; default: 20"),
+    ):
+        parsers[name].add_argument("--limit", metavar="N", type=_number, help=what)
+    parsers["audit story"].add_argument("connection", metavar="ID", help="of a connection, or of a request")
+    for name in ("audit show", "audit follow", "audit stats", "audit story"):
+        zone = parsers[name].add_mutually_exclusive_group()
+        zone.add_argument("--utc", action="store_true", help="read WHEN and show times as UTC")
+        zone.add_argument("--local", action="store_true", help="show times of this machine's zone")
+    for name in ("audit show", "audit stats", "audit story", "audit verify"):
         parsers[name].add_argument("files", metavar="FILE", nargs="*", type=Path, help="instead of the trail")
+    parsers["audit follow"].add_argument(
+        "file", metavar="FILE", nargs="?", type=Path, help="instead of the trail"
+    )
     parsers["audit verify"].add_argument(
         "--key", metavar="FILE", type=Path, help="the verification key that 'rexecd init' made"
     )
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    """Add what says which records are wanted; what is repeated is an alternative."""
+    for option, dest, metavar, help_ in (
+        ("--principal", "principals", "NAME", "of this principal"),
+        ("--rule", "rules", "NAME", "of this command of the policy"),
+        ("--connection", "connections", "ID", "of this connection"),
+        ("--token", "tokens", "ID", "of this token"),
+        ("--text", "texts", "TEXT", "with TEXT in the line, arguments, reason, justification or note"),
+    ):
+        parser.add_argument(option, metavar=metavar, dest=dest, action="append", default=[], help=help_)
+    parser.add_argument(
+        "--action",
+        metavar="ACTION",
+        dest="actions",
+        action="append",
+        default=[],
+        type=_action,
+        help="with this event.action, such as command-refused",
+    )
+    outcomes = ("success", "failure", "unknown")
+    parser.add_argument(
+        "--outcome", dest="outcomes", action="append", default=[], choices=outcomes, help="of the record"
+    )
+    parser.add_argument(
+        "--from",
+        metavar="ADDR|NETWORK",
+        dest="networks",
+        action="append",
+        default=[],
+        type=_network,
+        help="from this address or network",
+    )
+    parser.add_argument(
+        "--since", metavar="WHEN", type=_when, help="2h, today, 2026-11-28, 2026-11-28T10:30Z"
+    )
+    parser.add_argument("--until", metavar="WHEN", type=_when, help="the same; of a day, until its end")
 
 
 def _add_token_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
@@ -238,6 +302,42 @@ def _address(text: str) -> str:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no IPv4 or IPv6 address") from None
     return text
+
+
+def _network(text: str) -> str:
+    """Return a network or an address as it is written; a wrong one is a usage error."""
+    complaint = network_complaint(text)
+    if complaint is not None:
+        raise argparse.ArgumentTypeError(complaint)
+    return text
+
+
+def _action(text: str) -> str:
+    """Return the action of a record; one that there is not is a usage error."""
+    from rexecd.audit.events import Action  # noqa: PLC0415 - the gateway must hold none of it
+
+    known = [action.value for action in Action]
+    if text not in known:
+        hint = yamltext.suggest(text, known) or ", see docs/AUDIT.md"
+        raise argparse.ArgumentTypeError(f"no record has the action {text!r}{hint}")
+    return text
+
+
+def _when(text: str) -> str:
+    """Return a time as it is written: what it means depends on when and where it is read."""
+    from rexecd.audit.moments import beginning  # noqa: PLC0415 - the gateway must hold none of it
+
+    try:
+        beginning(text, now=datetime.now(UTC), zone=UTC)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text[:9]) <= _MOST_SHOWN:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {_MOST_SHOWN}")
+    return int(text)
 
 
 def _listen(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The operator's door from outside, and the verbs on a service: audit, reload."""
+"""The operator's door from outside, and the verb that asks a service to reload."""
 
 import argparse
 import contextlib
@@ -9,13 +9,10 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from rexecd.audit.search import read, render, verify
 from rexecd.cli import say
-from rexecd.cli.init import VERIFICATION_KEY
 from rexecd.cli.monitor import opened_service
 from rexecd.cli.owner import MONITORS, act_as_owner
 from rexecd.errors import ConfigError, LocalProtocolError, Unavailable
-from rexecd.files import read_file
 from rexecd.monitor import admin
 from rexecd.policy.model import Policy
 from rexecd.seam import messages as seam
@@ -107,33 +104,3 @@ def change(
             if time.monotonic() >= deadline:
                 raise Unavailable(f"{error} ({held})") from None
         time.sleep(_LOOK_AGAIN)
-
-
-def audit_show(arguments: argparse.Namespace) -> int:
-    """Print the trail, one safe line a record, or the records as they stand."""
-    trail = _trail(arguments)
-    act_as_owner(trail[0])
-    for record in read(trail):
-        say.out(json.dumps(record) if arguments.json else render(record))
-    return 0
-
-
-def audit_verify(arguments: argparse.Namespace) -> int:
-    """Say good, or the first record that was touched; 1 if there is one."""
-    head = None
-    path = arguments.key
-    if path is None or not arguments.files:  # with both, this is another machine, without our settings
-        settings = load_settings(arguments.config)
-        path = path or settings.source.parent / VERIFICATION_KEY
-        if not arguments.files and settings.trail_key.exists():
-            head = settings.trail_key
-    key = read_file(path, secret=True, hint="name the verification key with --key")
-    trail = _trail(arguments)
-    act_as_owner(trail[0])  # the key is root's, and has been read
-    report = verify(trail, key.decode(errors="replace").strip(), head=head)
-    say.out(f"rexecd: {report}")
-    return 0 if report.good else 1
-
-
-def _trail(arguments: argparse.Namespace) -> list[Path]:
-    return list(arguments.files) or [load_settings(arguments.config).audit]

@@ -56,8 +56,11 @@ _VERBS: Final = {
     "cert renew": _Verb("cert:prolong", "issue a certificate anew for the same key and names"),
     "cert revoke": _Verb("cert:revoke", "refuse a client certificate from now on"),
     "cert show": _Verb("cert:show", "show what certificates say, and what is revoked"),
-    "audit show": _Verb("operate:audit_show", "print the trail, a line each record"),
-    "audit verify": _Verb("operate:audit_verify", "find the first record that was touched"),
+    "audit show": _Verb("audit:show", "print the trail, or what is asked for of it, a line each record"),
+    "audit follow": _Verb("audit:follow", "print what is recorded from now on"),
+    "audit stats": _Verb("audit:stats", "say who ran what how often, what took longest, who was refused"),
+    "audit story": _Verb("audit:story", "tell one connection from its beginning to its end"),
+    "audit verify": _Verb("audit:check", "find the first record that was touched"),
     "reload": _Verb("operate:reload", "put a changed policy in force"),
     "status": _Verb("status:status", "say how the running service is"),
     "install": _Verb("install:install", "make a service of it, started at boot"),
@@ -69,7 +72,7 @@ _GROUPS: Final = {
     "policy": "explain, list and compare what the policy allows",
     "token": "make, show, exchange and end tokens",
     "cert": "make, issue, renew, revoke and show certificates",
-    "audit": "read and verify the trail",
+    "audit": "search, follow, sum up and verify the trail",
 }
 
 
