@@ -171,6 +171,18 @@ def children(pid: int) -> list[int]:
     return listed
 
 
+def _has_ipv6() -> bool:
+    """Return whether the loopback has its address: a kernel may know IPv6 and not use it."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return socket.has_dualstack_ipv6()
+    except OSError:
+        return False
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="no IPv6 here")
+
+
 @functools.cache
 def _parse(line: str) -> dict[str, Any]:
     """Return a record; the same lines are asked for again and again."""

@@ -13,10 +13,9 @@ import pytest
 
 from rexecd import client
 from tests.away import cable
-from tests.harness import PATIENCE, SETTINGS, Daemon, wait_for
+from tests.harness import PATIENCE, SETTINGS, Daemon, needs_ipv6, wait_for
 
 _LISTEN: Final = 'listen: "127.0.0.1:0"'
-needs_ipv6: Final = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
 
 
 def _says(daemon: Daemon, address: str) -> str:

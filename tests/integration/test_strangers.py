@@ -224,7 +224,7 @@ def test_silence_breaks_no_neighbour_and_costs_its_source_a_penalty(
     took = time.monotonic() - begun
     _wait_until_penalized(daemon, source)
 
-    assert daemon.settings.grace_time <= took < daemon.settings.grace_time + 3
+    assert daemon.settings.grace_time <= took < daemon.settings.grace_time + 15
     assert _is_refused(daemon, source)
     assert 1 == len(_penalized(daemon, source))
 
@@ -249,7 +249,7 @@ def test_a_drip_is_cut_at_one_deadline_however_often_a_byte_comes(
             except ConnectionError:
                 break
 
-    assert time.monotonic() - begun < daemon.settings.grace_time + 3
+    assert time.monotonic() - begun < daemon.settings.grace_time + 15
 
 
 def test_a_stall_after_the_handshake_is_silence_too(daemon: Daemon, idle: dict[str, int]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from rexecd.gateway.listeners import Listeners, listener, spelled
+from tests.harness import needs_ipv6
 
 
 @pytest.fixture
@@ -73,6 +74,7 @@ def test_one_that_is_closed_is_no_descriptor_any_more(sockets: list[socket.socke
     assert [-1] * 4 == [door.fileno(), *(sock.fileno() for sock in sockets)]
 
 
+@needs_ipv6
 def test_an_address_is_spelled_as_it_is_written() -> None:
     """IPv6 in brackets."""
     with listener("127.0.0.1", 0) as four, listener("::1", 0) as six, listener("", 0) as every:
@@ -81,6 +83,7 @@ def test_an_address_is_spelled_as_it_is_written() -> None:
     assert ["127.0.0.1", "[::1]", "[::]"] == spellings
 
 
+@needs_ipv6
 def test_an_ipv6_address_alone_leaves_the_ipv4_port_to_another() -> None:
     """So that both can be in one list."""
     with listener("::", 0) as six, listener("0.0.0.0", six.getsockname()[1]) as four:
