@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from rexecd.errors import ConfigError
+from rexecd.forms import is_printable
 from rexecd.identity.shown import ClientCertificate
 from rexecd.names import PRINCIPAL, is_name
 
@@ -260,10 +261,9 @@ def _general_name(host: str) -> x509.GeneralName:
 
 
 def _name(text: str) -> x509.Name:
-    try:
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:_MAX_COMMON_NAME])])
-    except ValueError:  # empty, or not Unicode
-        raise ConfigError(f"{text!r} cannot stand in a certificate; choose another name") from None
+    if not text or not is_printable(text):  # what is not Unicode is not printable either
+        raise ConfigError(f"{text!r} cannot stand in a certificate; choose another name")
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:_MAX_COMMON_NAME])])
 
 
 class _Wanted(NamedTuple):
