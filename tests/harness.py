@@ -378,6 +378,17 @@ class Daemon:
         line = [sys.executable, "-I", "-m", "rexecd", *arguments, "--config", str(self.made.config)]
         return subprocess.run(line, check=False, capture_output=True, text=True, timeout=PATIENCE)
 
+    def rexecd_read_once(self, *arguments: str) -> tuple[int, bytes]:
+        """Run the operator's program for a reader who goes after a line; return status and complaints."""
+        line = [sys.executable, "-I", "-m", "rexecd", *arguments, "--config", str(self.made.config)]
+        with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout
+            assert process.stderr
+            process.stdout.readline()
+            process.stdout.close()
+            complaint = process.stderr.read()
+        return process.returncode, complaint
+
     def connect(self, source: str = "") -> socket.socket:
         """Connect, from an address of one's own on the loopback (127.0.0.5) where it matters."""
         return socket.create_connection(

@@ -130,7 +130,9 @@ def _list(caller: Caller) -> list[wire.Message]:
     return heard
 
 
-@pytest.mark.parametrize("kind", ["of another authority", "of a server", "expired", "with two names"])
+@pytest.mark.parametrize(
+    "kind", ["of another authority", "of a server", "expired", "with two names", "not strict"]
+)
 def test_a_certificate_that_is_none_of_ours_lets_nobody_in(strict: Daemon, tmp_path: Path, kind: str) -> None:
     """Whoever has only its own word for it gets no session."""
     now = datetime.now(UTC)
@@ -139,7 +141,8 @@ def test_a_certificate_that_is_none_of_ours_lets_nobody_in(strict: Daemon, tmp_p
         "of another authority": lambda: issue_client(other, "ann", now=now, days=1),
         "of a server": lambda: issue_server(ours, ["ann"], now=now, days=1),
         "expired": lambda: issue_client(ours, "ann", now=now - timedelta(days=9), days=1),
-        "with two names": lambda: _two_names(ours),
+        "with two names": lambda: _issued_otherwise(ours, "ann", "bob"),
+        "not strict": lambda: _issued_otherwise(ours, "ann", without=x509.AuthorityKeyIdentifier),
     }[kind]()
     path = keep(tmp_path, "pair", pair)
     try:
@@ -151,18 +154,20 @@ def test_a_certificate_that_is_none_of_ours_lets_nobody_in(strict: Daemon, tmp_p
     wait_for(lambda: strict.records()[-1]["event"]["action"] != "auth-accepted", "a record")
 
 
-def _two_names(authority: Pair) -> Pair:
-    """Return a certificate with two common names, `ann` and `bob`."""
+def _issued_otherwise(authority: Pair, *names: str, without: type | None = None) -> Pair:
+    """Return a client certificate with these common names, and without one of the usual extensions."""
     now = datetime.now(UTC)
     model = issue_client(authority, "ann", now=now, days=1)
     old = x509.load_pem_x509_certificate(model.certificate_pem)
     issuer = x509.load_pem_x509_certificate(authority.certificate_pem)
     key = serialization.load_pem_private_key(authority.key_pem, password=None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, each) for each in ("ann", "bob")])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, each) for each in names])
     builder = x509.CertificateBuilder(issuer.subject, name, old.public_key(), 1)
     builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))
-    for extension in old.extensions:
+    for extension in (
+        each for each in old.extensions if without is None or not isinstance(each.value, without)
+    ):
         builder = builder.add_extension(extension.value, critical=extension.critical)
     signed = builder.sign(key, hashes.SHA256())
     return Pair(signed.public_bytes(serialization.Encoding.PEM), model.key_pem)

@@ -245,15 +245,7 @@ def test_following_begins_before_there_is_a_trail(own_daemon: Daemon) -> None:
 
 def test_following_ends_with_its_reader(daemon: Daemon) -> None:
     """`rexecd audit follow | head -1` does not wait for the record after."""
-    line = [sys.executable, "-I", "-m", "rexecd", "audit", "follow", "--config", str(daemon.made.config)]
-    with subprocess.Popen([*line, "--csv"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout
-        assert process.stderr
-        process.stdout.readline()
-        process.stdout.close()
-        complaint = process.stderr.read()
-
-    assert (141, b"") == (process.returncode, complaint)
+    assert (141, b"") == daemon.rexecd_read_once("audit", "follow", "--csv")
 
 
 def test_the_examples_of_the_document_work(daemon: Daemon) -> None:
