@@ -7,7 +7,7 @@ import re
 from typing import Final, NamedTuple
 
 from rexecd import yamltext
-from rexecd.forms import Choice, Duration, Either, Integer, Key, Listed, Own, Schema, Table, Text
+from rexecd.forms import Choice, Duration, Either, Flag, Integer, Key, Listed, Own, Schema, Size, Table, Text
 from rexecd.limits import MAX_TEXT
 from rexecd.networks import NETWORK
 from rexecd.runas import RUN_AS
@@ -91,6 +91,62 @@ _TIME: Final = Duration(0.05, 3600.0)
 _DAY: Final = 24 * 3600.0
 _PENALTY: Final = Duration(0.0, 3600.0)
 _MOST_COMMANDS: Final = 10_000
+_MEBIBYTE: Final = 1024 * 1024
+
+#: What `audit` is about; `Settings` has each as `audit_KEY`, and the file as `audit`.
+AUDIT: Final = Table(
+    {
+        "file": Key(PATH, "The file. Older ones of the trail stay beside it.", default="audit/audit.jsonl"),
+        "sync": Key(
+            Choice(("always", "interval", "none")),
+            "When what was recorded has to be on the disk, so that it outlives a loss of power. With "
+            "`always` before the act that it is about: callers wait for the disk, those who come at the "
+            "same time together. With `interval` within `step`. With `none` when the kernel sees fit. A "
+            "daemon that is killed loses nothing with any of them.",
+            default="interval",
+        ),
+        "step": Key(
+            Duration(0.05, 3600.0),
+            "How often the sealing key of what was recorded is forgotten for good and a checkpoint is made; "
+            "after 1000 records at the latest. What lies before nobody can change unnoticed.",
+            default=1.0,
+        ),
+        "max_size": Key(
+            Size(64 * 1024, 1024 * 1024 * _MEBIBYTE),
+            "A file that would grow beyond is set aside, and a new one begun.",
+            default=64 * _MEBIBYTE,
+        ),
+        "max_age": Key(
+            Duration(1.0, 366 * _DAY),
+            "The same of one whose first record is older. Without it age does not matter.",
+        ),
+        "compress": Key(
+            Flag(),
+            "Whether files that were set aside are compressed, but for the newest of them.",
+            default=True,
+        ),
+        "keep": Key(
+            Duration(1.0, 36600 * _DAY),
+            "How long files that were set aside are kept, from then on. Without it for ever.",
+        ),
+        "checkpoint_command": Key(
+            Listed(Text("a text"), least=0, unique=False),
+            "A program with its arguments that gets each checkpoint on its standard input, to take it to "
+            "another machine. It runs as the monitor's own user; while it is at work only the newest one "
+            "waits for it.",
+            default=(),
+            shown="[]",
+        ),
+        "journal": Key(
+            Flag(), "Whether every record goes to the journal as well, with its fields.", default=False
+        ),
+        "syslog": Key(
+            PATH,
+            "A Unix socket, such as /dev/log, to which every record goes as well, as RFC 5424 has it.",
+        ),
+    },
+)
+_AUDITS: Final = Either(words="a path, or a mapping", scalar=PATH, mapping=AUDIT)
 
 SETTINGS: Final = Table(
     {
@@ -123,9 +179,16 @@ SETTINGS: Final = Table(
             default="state",
         ),
         "audit": Key(
-            PATH,
-            "The audit trail: one JSON object a line, sealed. If it cannot be written, nothing runs.",
+            _AUDITS,
+            "The audit trail: one JSON object a line, sealed. If it cannot be written, nothing runs. A path "
+            "alone is its file.",
             default="audit/audit.jsonl",
+            shown="audit/audit.jsonl",
+        ),
+        "metrics_file": Key(
+            PATH,
+            "A file that is written every 15 seconds with what `rexecd status --metrics` says, for the "
+            "textfile collector of Prometheus' node exporter. Its name has to end with .prom.",
         ),
         "run": Key(
             PATH,

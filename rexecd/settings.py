@@ -15,7 +15,7 @@ from rexecd.files import check_way, read_text
 from rexecd.forms import Entries, Key, quote, written
 from rexecd.networks import Network, networks
 from rexecd.runas import RUN_AS, Asked, spell_run_as
-from rexecd.settingkeys import PATH, SETTINGS, Startups
+from rexecd.settingkeys import AUDIT, PATH, SETTINGS, Startups
 from rexecd.yamltext import Faults, Place
 
 #: A Unix socket's name has to fit in sun_path (unix(7)).
@@ -26,7 +26,8 @@ _LONGEST_SOCKET_PATH: Final = 107
 class Settings:
     """The effective settings. Durations are seconds; paths are absolute.
 
-    Every field but `source` and what is further said of `run_as` is a key of `SETTINGS`.
+    Every field but `source` and what is further said of `run_as` is a key of `SETTINGS`; each `audit_KEY` is
+    one of `AUDIT`.
     """
 
     source: Path
@@ -39,6 +40,18 @@ class Settings:
     policy: Path
     state: Path
     audit: Path
+    audit_sync: str
+    audit_step: float
+    audit_max_size: int
+    #: None: whatever its age.
+    audit_max_age: float | None
+    audit_compress: bool
+    #: None: for ever.
+    audit_keep: float | None
+    audit_checkpoint_command: tuple[str, ...]
+    audit_journal: bool
+    audit_syslog: Path | None
+    metrics_file: Path | None
     run: Path
     banner: str
     max_connections: int
@@ -107,7 +120,8 @@ class Settings:
 
 #: Columns of a comment.
 _WIDTH: Final = 98
-_PATHS: Final = tuple(name for name, key in SETTINGS.keys.items() if key.form is PATH)
+_PATHS: Final = (*(name for name, key in SETTINGS.keys.items() if key.form is PATH), "audit", "audit_syslog")
+_METRICS_SUFFIX: Final = ".prom"
 
 
 def load_settings(path: Path) -> Settings:
@@ -128,6 +142,7 @@ def parse_settings(text: str, path: Path) -> Settings:
     if entries is None:  # only where a fault was found; kept so that nothing else can follow
         raise RuntimeError("settings without faults were not read")
     values: dict[str, Any] = {name: entries.get(name) for name in SETTINGS.keys if name != "version"}
+    values |= _audit(values["audit"])
     base = path.absolute().parent
     for name in _PATHS:
         values[name] = None if values[name] is None else base / values[name]
@@ -135,6 +150,7 @@ def parse_settings(text: str, path: Path) -> Settings:
         values["listen"] = (values["listen"],)
     values["exempt"] = networks(values["exempt"])
     _fit(entries, values)
+    _check_audit(entries, values)
     values["run_as_place"] = entries.place("run_as")
     values["run_as_text"] = "" if values["run_as"] is None else spell_run_as(values["run_as"])
     settings = Settings(source=path.absolute(), **values)
@@ -143,6 +159,25 @@ def parse_settings(text: str, path: Path) -> Settings:
     if len(os.fsencode(settings.admin_socket)) > _LONGEST_SOCKET_PATH:
         raise ConfigError(f"{path}: run: {settings.run} is too long for a Unix socket: choose a shorter path")
     return settings
+
+
+def _audit(value: Any) -> dict[str, Any]:  # noqa: ANN401 - a path, or what was read of a mapping
+    """Return what `audit` says, by the names of `Settings`."""
+    said = dict(value.values) if isinstance(value, Entries) else {"file": value}
+    whole = {name: key.default for name, key in AUDIT.keys.items()} | said
+    return {"audit": whole.pop("file"), **{f"audit_{name}": each for name, each in whole.items()}}
+
+
+def _check_audit(entries: Entries, values: dict[str, Any]) -> None:
+    """Raise ConfigError for what one form cannot see."""
+    command = values["audit_checkpoint_command"]
+    if command and not command[0].startswith("/"):
+        what = f"{command[0]!r} is no absolute path: name the program by one"
+        raise ConfigError(f"{entries.place('audit')}: checkpoint_command: {what}")
+    metrics = values["metrics_file"]
+    if metrics is not None and metrics.suffix != _METRICS_SUFFIX:
+        what = "the node exporter reads only names that end with .prom"
+        raise ConfigError(f"{entries.place('metrics_file')}: {str(metrics)!r}: {what}")
 
 
 def _fit(entries: Entries, values: dict[str, Any]) -> None:
@@ -179,8 +214,21 @@ def show_settings(settings: Settings) -> str:
     for name, key in SETTINGS.keys.items():
         if name != "version":
             comment = textwrap.wrap(key.about, _WIDTH, initial_indent="# ", subsequent_indent="# ")
-            lines += ["", *comment, _line(name, key, settings)]
+            lines += [
+                "",
+                *comment,
+                *(_audit_lines(settings) if name == "audit" else [_line(name, key, settings)]),
+            ]
     return "\n".join([*lines, "..."])
+
+
+def _audit_lines(settings: Settings) -> list[str]:
+    lines = ["audit:"]
+    for name, key in AUDIT.keys.items():
+        comment = textwrap.wrap(key.about, _WIDTH, initial_indent="  # ", subsequent_indent="  # ")
+        value = settings.audit if name == "file" else getattr(settings, f"audit_{name}")
+        lines += [*comment, f"  # {name}:" if value is None else f"  {name}: {written(key.form, value)}"]
+    return lines
 
 
 def _line(name: str, key: Key, settings: Settings) -> str:

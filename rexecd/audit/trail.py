@@ -34,6 +34,11 @@ _BLOCK: Final = 64 * 1024
 _REMEDY: Final = "run 'rexecd audit verify', or move the file away to begin a new one"
 
 
+#: Hears of a record: its action, its fields by our names, and its line. It must neither raise nor wait: the
+#: trail is locked meanwhile.
+Watcher = Callable[[Action, Mapping[str, object], bytes], None]
+
+
 class Trail:
     """An open trail, to which any thread may append.
 
@@ -58,6 +63,7 @@ class Trail:
         self._closed = False
         self._append_fault: str | None = None
         self._persist_fault: str | None = None
+        self._watchers: list[Watcher] = []
         self.lost = 0
 
     @classmethod
@@ -115,6 +121,13 @@ class Trail:
             self._head = (after, size + len(line))
             self._unclean = False
             self._append_fault = None
+            for watcher in self._watchers:
+                watcher(action, fields, line)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell `watcher` of each record from now on, in their order, once it is written."""
+        with self._lock:
+            self._watchers.append(watcher)
 
     def persist(self) -> None:
         """Make all records so far durable and forget their keys; raise TrailError."""

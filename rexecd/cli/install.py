@@ -39,7 +39,7 @@ _FINDING: Final = 1
 #: What differs from the shipped settings, whose comments are kept.
 _INSTALLED: Final = {
     "state: state": f"state: {_STATE}",
-    "audit: audit/audit.jsonl": f"audit: {_LOGS}/audit.jsonl",
+    "  file: audit/audit.jsonl": f"  file: {_LOGS}/audit.jsonl",
     "run: run": f"run: {_RUN}",
     'gateway_user: ""': f"gateway_user: {_GATEWAY}",
 }

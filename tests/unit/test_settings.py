@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rexecd.errors import ConfigError
 from rexecd.networks import network_complaint
-from rexecd.settingkeys import SETTINGS, Startups, address
+from rexecd.settingkeys import AUDIT, SETTINGS, Startups, address
 from rexecd.settings import Settings, load_settings, parse_settings, show_settings
 from rexecd.yamltext import Place
 
@@ -110,7 +110,9 @@ def test_every_setting_is_a_row_of_the_table() -> None:
     """And every row but the version a setting."""
     fields = {field.name for field in dataclasses.fields(Settings)}
 
-    assert fields - {"source", "run_as_place", "run_as_text"} == SETTINGS.keys.keys() - {"version"}
+    audits = {"audit" if name == "file" else f"audit_{name}" for name in AUDIT.keys}
+
+    assert fields - {"source", "run_as_place", "run_as_text"} == (SETTINGS.keys.keys() - {"version"}) | audits
 
 
 def _read(data: bytes) -> Settings | None:
@@ -202,6 +204,23 @@ def _bounds(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
+def _audit(draw: st.DrawFn) -> dict[str, Any]:
+    """Return what is said of the trail but its file."""
+    arguments = draw(st.lists(_texts(20), max_size=4))
+    return {
+        "audit_sync": draw(st.sampled_from(["always", "interval", "none"])),
+        "audit_step": draw(_TIMES),
+        "audit_max_size": draw(st.integers(64 * 1024, 2**40)),
+        "audit_max_age": draw(st.none() | st.integers(1, 366 * 86400).map(float)),
+        "audit_compress": draw(st.booleans()),
+        "audit_keep": draw(st.none() | st.integers(1, 36600 * 86400).map(float)),
+        "audit_checkpoint_command": ("/usr/bin/logger", *arguments) if draw(st.booleans()) else (),
+        "audit_journal": draw(st.booleans()),
+        "audit_syslog": draw(st.none() | _PATHS),
+    }
+
+
+@st.composite
 def _settings(draw: st.DrawFn) -> Settings:
     """Return settings as a file may set them."""
     paths: dict[str, Any] = {
@@ -233,6 +252,8 @@ def _settings(draw: st.DrawFn) -> Settings:
         max_commands_each=each,
         containment=draw(st.sampled_from(["auto", "control-group", "subreaper"])),
         gateway_user=draw(st.from_regex("([A-Za-z_][A-Za-z0-9_.-]{0,31})?", fullmatch=True)),
+        **draw(_audit()),
+        metrics_file=draw(st.none() | _PATHS.map(lambda path: path.with_name(f"{path.name}.prom"))),
         log_level=draw(st.sampled_from(["debug", "info", "warning", "error"])),
         **paths,
         **times,

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rexecd import files
+from rexecd.audit import seal
 from rexecd.audit import trail as trail_module
 from rexecd.audit.events import Action
 from rexecd.audit.search import verify
@@ -591,6 +592,20 @@ def test_a_recorder_raises_what_the_trail_raises(trail: Trail, monkeypatch: pyte
     monkeypatch.setattr(os, "write", Disk(0))
     with pytest.raises(TrailError):
         trail.recorder().record(Action.COMMAND_ALLOWED)
+
+
+def test_a_watcher_hears_of_what_is_written_and_of_nothing_else(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the line as it stands in the file."""
+    heard: list[tuple[Action, dict[str, object], int]] = []
+    trail.watch(lambda action, fields, line: heard.append((action, dict(fields), seal.number(line))))
+    trail.append(Action.COMMAND_STARTED, pid=7)
+    monkeypatch.setattr(os, "write", lambda *_: 0)
+    with pytest.raises(TrailError):
+        trail.append(Action.COMMAND_STARTED, pid=8)
+
+    assert heard == [(Action.COMMAND_STARTED, {"pid": 7}, 2)]
 
 
 def test_structlog_is_not_configured() -> None:
