@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from rexecd import __version__
 from rexecd.audit.events import Action
-from rexecd.audit.trail import Recorder, Trail
+from rexecd.audit.recorder import Recorder
+from rexecd.audit.trail import Trail
 from rexecd.clock import Clock
 from rexecd.errors import ConfigError, Fault
 from rexecd.execution.identity import defaults, describe
@@ -214,6 +215,9 @@ class Service:
                 "healthy": self.trail.healthy,
                 "error": self.trail.last_error,
                 "lost": self.trail.lost,
+                "owed": self.trail.owed,
+                "behind": round(self.trail.behind, 3),
+                "aside_error": self.trail.aside_error,
             },
         }
 
