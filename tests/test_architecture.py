@@ -59,7 +59,7 @@ FLOORS: Final[list[set[str]]] = [
     {"policy.load"},
     # 2: the machine room
     {"settingkeys", "files", "confine", "accounts", "systemd", "log", "tasks", "execution.mounted"},
-    {"serving"},
+    {"serving", "audit.trailfile"},
     {
         "settings",
         "seam.channel",
@@ -67,7 +67,6 @@ FLOORS: Final[list[set[str]]] = [
         "identity.certificates",
         "audit.keys",
         "audit.lines",
-        "audit.trailfile",
         "audit.recorder",
         "execution.cgroup",
         "execution.jobs",

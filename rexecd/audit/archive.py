@@ -12,7 +12,8 @@ import shutil
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from rexecd.audit.lines import UNFINISHED, parts
+from rexecd.audit.lines import parts
+from rexecd.audit.trailfile import UNFINISHED
 
 _OURS: Final = re.compile(r"\.([0-9]{12,19})(\.gz)?")
 _PACKED: Final = ".gz"

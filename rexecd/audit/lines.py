@@ -17,14 +17,13 @@ from typing import IO, Any, Final, NamedTuple
 from rexecd import limits
 from rexecd.audit import seal
 from rexecd.audit.seal import Broken
+from rexecd.audit.trailfile import UNFINISHED
 from rexecd.errors import ConfigError
 
 _BLOCK: Final = 1024 * 1024
 #: What logrotate compresses with, as far as the standard library reads it.
 _OPENERS: Final[Mapping[str, Callable[..., Any]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _FOREIGN: Final = frozenset({".zst", ".lz4", ".Z"})
-#: Of a file that is being written.
-UNFINISHED: Final = ".new"
 #: What a damaged compressed file raises.
 _DAMAGES: Final = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 

@@ -41,7 +41,8 @@ class Steps:
         #: The number of the record that comes after those on the disk; and whether its step is to be taken.
         self.durable = 0
         self._is_new = True
-        self._is_doubtful = False  # whether a sync has failed, so that nobody knows what is on the disk
+        #: Whether a sync has failed, so that nobody knows what is on the disk.
+        self.is_doubtful = False
 
     def begun(self, file: TrailFile) -> None:
         """Take note of a file that is written from now on."""
@@ -80,25 +81,33 @@ class Steps:
     def sync(self, pending: Pending) -> None:
         """Bring everything to the disk; raise OSError, ConfigError."""
         if self._syncs:
-            if self._is_doubtful:
-                self._write_again(pending)
-            self._is_doubtful = True
+            self.is_doubtful = True  # until all of it has gone well
             for stretch in pending.stretches:
                 stretch.file.sync()
             if pending.stretches[-1].start == 0:
                 files.sync_directory(pending.stretches[-1].file.path.parent)
-            self._is_doubtful = False
+            self.is_doubtful = False
         self.durable = pending.chain.sequence
 
-    def _write_again(self, pending: Pending) -> None:
-        """Write again what a failed sync may have lost; raise ConfigError if it is lost, OSError."""
+    def renew(self, pending: Pending) -> dict[TrailFile, TrailFile]:
+        """Write what a sync that failed may have lost to new files, and return what takes the place of what.
+
+        They are on the disk then. Raise OSError, and ConfigError if something was lost.
+        """
         chain = self.persisted
-        for stretch in pending.stretches:
-            file = stretch.file
-            data = file.read(stretch.start, pending.end if stretch is pending.stretches[-1] else file.size)
-            try:
-                for line in data.splitlines(keepends=True):
+        sizes = {stretch.file: stretch.file.size for stretch in pending.stretches}
+        sizes[pending.stretches[-1].file] = pending.end
+        try:
+            for file, start in pending.stretches:
+                for line in file.read(start, sizes[file]).splitlines(keepends=True):
                     chain = chain.check(line)
-            except Broken as broken:
-                raise ConfigError(f"what was written is not there any more: {broken.text}") from None
-            file.write_again(data, stretch.start)
+        except Broken as broken:
+            raise ConfigError(f"what was written is not there any more: {broken.text}") from None
+        return {file: file.renewed(size) for file, size in sizes.items()}
+
+    def renewed(self, files_: dict[TrailFile, TrailFile]) -> None:
+        """Take note of files that took the place of others."""
+        self._stretches = [
+            stretch._replace(file=files_.get(stretch.file, stretch.file)) for stretch in self._stretches
+        ]
+        self.is_doubtful = False

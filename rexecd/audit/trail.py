@@ -200,6 +200,7 @@ class Trail:
         """
         self._acquire()
         try:
+            self._refuse_if_unfit()
             with self._reported():
                 self._writer.settle(why=why)
         finally:
@@ -247,9 +248,7 @@ class Trail:
 
     def _write(self, due: Due) -> None:
         """Write a record behind what is owed, in the file where it belongs; raise TrailError."""
-        self._refuse_if_closed()
-        if self._persist_fault is not None:
-            raise TrailError(self._persist_fault)
+        self._refuse_if_unfit()
         with self._reported():
             self._writer.settle(len(due.prefix))
             if self._owed or self._trouble is not None:
@@ -283,6 +282,11 @@ class Trail:
             self._writer.put(self._owed[0])
             self._owed.popleft()
 
+    def _refuse_if_unfit(self) -> None:
+        self._refuse_if_closed()
+        if self._persist_fault is not None:
+            raise TrailError(self._persist_fault)
+
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise TrailError(f"{self._path}: closed")
@@ -291,6 +295,8 @@ class Trail:
 
     def _persist(self) -> None:
         with self._one_at_a_time():
+            if self._steps.is_doubtful:
+                self._renew()
             with self._lock:
                 self._refuse_if_closed()
                 pending = self._steps.pending(self._writer.head.chain, self._writer.head.size)
@@ -309,6 +315,21 @@ class Trail:
             for file in over:
                 file.close()
             self.on_step(pending.chain)
+
+    def _renew(self) -> None:
+        """Put new files in the place of those that a sync has failed for; nothing is written meanwhile."""
+        with self._lock:
+            pending = self._steps.pending(self._writer.head.chain, self._writer.head.size)
+        try:
+            files = self._steps.renew(pending)
+        except (OSError, ConfigError) as error:
+            raise self._not_durable(error) from None
+        with self._lock:
+            head = self._writer.head
+            self._writer.head = head._replace(file=files[head.file])
+            self._steps.renewed(files)
+        for old in files:
+            old.close()
 
     def _make_durable(self, sequence: int) -> None:
         """Wait until what comes before a number is on the disk, together with others; raise TrailError."""

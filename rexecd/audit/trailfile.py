@@ -15,6 +15,8 @@ from rexecd import files
 from rexecd.errors import ConfigError
 
 _BLOCK: Final = 1024 * 1024
+#: Of a file that is being written.
+UNFINISHED: Final = ".new"
 
 
 class Place(enum.Enum):
@@ -74,7 +76,9 @@ class TrailFile:
         self._is_unclean = True
         try:
             written = os.write(self.descriptor, line)
-            if written != len(line):
+            if written < len(line):
+                written += os.write(self.descriptor, line[written:])  # which says why, most of the time
+            if written < len(line):
                 raise OSError(f"{written} of {len(line)} bytes were written")
         except OSError:
             with contextlib.suppress(OSError):  # then the next look tries again
@@ -98,19 +102,31 @@ class TrailFile:
             start += len(piece)
         return b"".join(pieces)
 
-    def write_again(self, data: bytes, start: int) -> None:
-        """Write what stands there already; raise OSError.
+    def renewed(self, size: int) -> Self:
+        """Copy so many bytes to a new file, on the disk, that takes the place of this one; raise OSError.
 
-        After a failed sync the kernel may take pages for written that are not (fsync(2) says it once): they
-        have to be made dirty again. Not through our own descriptor: that one appends, whatever the place.
+        After a failed sync the kernel may take pages for written that are not (fsync(2) says it once), and
+        writing them again is not enough: ext4 has what failed as unwritten in its tables, and reads zeros.
         """
-        descriptor = os.open(f"/proc/self/fd/{self.descriptor}", os.O_WRONLY | os.O_CLOEXEC)
+        path = Path(f"/proc/self/fd/{self.descriptor}").readlink()  # it may have been set aside meanwhile
+        new = path.with_name(path.name + UNFINISHED)
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()
+        file = self.open(new)
         try:
-            while data:
-                written = os.pwrite(descriptor, data, start)
-                data, start = data[written:], start + written
-        finally:
-            os.close(descriptor)
+            at = 0
+            while at < size and (data := self.read(at, min(at + _BLOCK, size))):
+                at += os.write(file.descriptor, data)
+            if at != size:
+                raise OSError(f"{at} of {size} bytes are left")
+            file.sync()
+            new.rename(path)
+            files.sync_directory(path.parent)
+        except BaseException:
+            file.close()
+            raise
+        file.path = self.path
+        return file
 
     def close(self) -> None:
         """Give the descriptor back."""

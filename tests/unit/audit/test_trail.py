@@ -393,7 +393,7 @@ def test_a_cut_that_fails_is_tried_again(place: Place, trail: Trail, monkeypatch
 
     monkeypatch.setattr(os, "write", disk)
     monkeypatch.setattr(os, "ftruncate", fail)
-    with pytest.raises(TrailError, match="50 of"):
+    with pytest.raises(TrailError, match="100 of"):
         trail.append(Action.COMMAND_ALLOWED)
     disk.fate = None
     with pytest.raises(TrailError, match="Read-only"):
