@@ -27,7 +27,7 @@ FLOORS: Final[list[set[str]]] = [
     {"codec", "yamltext", "policy.grammar", "audit.seal", "gateway.throttle"},
     {"scalars"},
     {"forms", "yamlprint"},
-    {"runas", "networks", "policy.bounds"},
+    {"runas", "networks", "policy.bounds", "audit.vocabulary", "audit.fields"},
     {"identity.tokens"},
     {
         "wire.transport",
