@@ -71,6 +71,7 @@ FLOORS: Final[list[set[str]]] = [
         "execution.namespaces",
     },
     {"tls", "audit.search", "audit.unfinished", "execution.identity", "execution.sandbox", "execution.link"},
+    {"execution.becoming"},
     {"execution.workers", "audit.find", "audit.cells", "audit.stats", "audit.story", "audit.follow"},
     {"execution.contain", "execution.worker", "policyfiles"},
     {"execution.launcher", "execution.spawn"},
