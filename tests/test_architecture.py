@@ -83,6 +83,7 @@ FLOORS: Final[list[set[str]]] = [
         "gateway.listeners",
         "gateway.report",
         "monitor.admission",
+        "monitor.asker",
         "monitor.conversation",
         "monitor.credentials",
         "monitor.doors",

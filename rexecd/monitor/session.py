@@ -149,10 +149,10 @@ class MonitorSession:
             self._recorder.record(Action.LIMIT_REACHED, code=refused.code.word, reason=refused.reason)
             self._conversation.close(refused.code, refused.text)
             raise SessionOver("too many connections") from None
-        shown = {} if certificate is None else {"certificate": certificate.fingerprint}
-        self._recorder.record(Action.AUTH_ACCEPTED, **shown)
+        shown = () if certificate is None else (certificate.fingerprint,)
+        self._recorder.record(Action.AUTH_ACCEPTED, **({"certificate": shown[0].upper()} if shown else {}))
         ends = None if certificate is None else certificate.expires
-        joined = self._service.credentials.lives.joined(token.token_id, *shown.values(), ends=ends)
+        joined = self._service.credentials.lives.joined(token.token_id, *shown, ends=ends)
         self._conversation.endings = kept.enter_context(joined)
         self._conversation.explain_ending = self._flaw
         if self._service.credentials.flaw(self._credential) is not None:  # since it was looked at
