@@ -65,7 +65,9 @@ TABLE: Final[Mapping[str, Field]] = {
     "cut_digest": _ours("cut_digest", "SHA-256 of what was cut off"),
     "duration": _at("event.duration", "nanoseconds, by the monotonic clock", Form.INTEGER),
     "error_output_bytes": _ours(
-        "error_output_bytes", "standard error that went out, the gateway's word", Form.INTEGER
+        "error_output_bytes",
+        "standard error that it wrote, also what was cut off; the gateway's word",
+        Form.INTEGER,
     ),
     "exit_code": _at(
         "process.exit_code",
@@ -73,7 +75,7 @@ TABLE: Final[Mapping[str, Field]] = {
         Form.INTEGER,
     ),
     "expires": _ours("expires", "until when a token is good, UTC"),
-    "input_bytes": _ours("input_bytes", "input that came in, the gateway's word", Form.INTEGER),
+    "input_bytes": _ours("input_bytes", "input that it was given, the gateway's word", Form.INTEGER),
     "justification": _ours("justification", "why the caller runs it, in the caller's words"),
     "limit": _ours(
         "limit", "which ceiling of its rule the command ran into: `memory`, `processes`, `cpu`, `file_size`"
@@ -93,7 +95,11 @@ TABLE: Final[Mapping[str, Field]] = {
         "operator_id", "the user id of the operator's command that asked for this, the kernel's word"
     ),
     "outcome": _at("event.outcome", "`success`, `failure` or `unknown`"),
-    "output_bytes": _ours("output_bytes", "standard output that went out, the gateway's word", Form.INTEGER),
+    "output_bytes": _ours(
+        "output_bytes",
+        "standard output that it wrote, also what was cut off; the gateway's word",
+        Form.INTEGER,
+    ),
     "peak_memory": _ours(
         "peak_memory",
         "bytes of memory (resident set) of the largest process of the command, at its largest; less than its "

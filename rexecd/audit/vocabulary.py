@@ -135,7 +135,8 @@ EVENTS: Final[Mapping[Action, Event]] = {
         ("api",),
         ("denied",),
         "not permitted; or permitted and not started (`rexec.code` `not-started`, and `event.reason`). "
-        "`rule.name` is there if the line names a command of the policy, whoever may run it",
+        "`rule.name` is the command of the policy that the line names, whoever may run it; null where it "
+        "names none",
         (*CALLER, "code", "reason"),
         "failure",
     ),

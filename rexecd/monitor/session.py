@@ -21,7 +21,7 @@ from rexecd.identity.tokens import parse
 from rexecd.monitor.conversation import Conversation, SessionOver, parting
 from rexecd.monitor.running import UNRECORDED, Running
 from rexecd.monitor.service import Service
-from rexecd.policy.decide import Request, decide
+from rexecd.policy.decide import Request, decide, named
 from rexecd.policy.listing import entries
 from rexecd.policy.masking import recordable
 from rexecd.policy.model import Invocation, Policy
@@ -216,7 +216,10 @@ class MonitorSession:
                 )
                 exited = self._start(request_id, invocation, recorder)
         except Refused as refused:
-            recorder.record(Action.COMMAND_REFUSED, line=line, code=refused.code.word, reason=refused.reason)
+            about = _rule(policy, asked.line)
+            recorder.record(
+                Action.COMMAND_REFUSED, line=line, code=refused.code.word, reason=refused.reason, **about
+            )
             self._conversation.refuse(request_id, refused)
             return
         if exited is not None:  # and it is counted no more: whoever hears of it may start the next one
@@ -267,6 +270,16 @@ class MonitorSession:
             return
         recorder.record(Action.COMMAND_REFUSED, **asked, code=Code.REVOKED.word, reason=flaw)
         raise self._conversation.end()
+
+
+def _rule(policy: Policy, line: str) -> dict[str, object]:
+    """Return the rule that was asked for, for a refusal's record.
+
+    Null where there is none: a record that is shorter would be written sooner, and the time of the answer
+    would tell a forbidden command from an unknown one.
+    """
+    rule = named(policy, line)
+    return {"rule": rule and rule.name, "rule_place": rule and str(rule.place)}
 
 
 def _identity(invocation: Invocation) -> dict[str, object]:
