@@ -41,12 +41,14 @@ types: $(VENV)/developed
 vectors: $(VENV)/developed
 	$(BIN)/python tests/vectors/build.py --check
 
-# The manual pages of both files are made from the tables that check them.
+# The manual pages of both files, and the tables of AUDIT.md, are made from the tables in the code.
 docs: $(VENV)/developed
 	$(BIN)/python docs/man/build.py
+	$(BIN)/python docs/build_audit.py
 
 docs-check: $(VENV)/developed
 	$(BIN)/python docs/man/build.py --check
+	$(BIN)/python docs/build_audit.py --check
 
 fmt: $(VENV)/developed
 	$(BIN)/ruff check --fix .

@@ -95,7 +95,14 @@ class ConfigError(RexecError):
 
 
 class TrailError(RexecError):
-    """The audit trail cannot be written, so nothing may run."""
+    """The audit trail cannot be written, so nothing may run.
+
+    `is_written` is whether the record stands there all the same, and only its way to the disk has failed.
+    """
+
+    def __init__(self, message: str, *, is_written: bool = False) -> None:
+        super().__init__(message)
+        self.is_written = is_written
 
 
 class Unavailable(RexecError):

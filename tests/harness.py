@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -151,6 +151,14 @@ def wait_for(question: Callable[[], Any], what: str = "a condition") -> Any:
             return answer
         time.sleep(0.01)
     pytest.fail(f"waited in vain for {what}")
+
+
+def as_login(uid: int, line: Sequence[str]) -> list[str]:
+    """Return a command line that runs another one as after a login of that user; skip where none can be."""
+    begin = ["/bin/sh", "-c", 'echo "$0" > /proc/self/loginuid && exec "$@"', str(uid)]
+    if subprocess.run([*begin, "/bin/true"], stderr=subprocess.DEVNULL, check=False).returncode:
+        pytest.skip("the login uid cannot be set here")
+    return [*begin, *line]
 
 
 def is_alive(pid: int) -> bool:

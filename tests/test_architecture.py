@@ -27,7 +27,7 @@ FLOORS: Final[list[set[str]]] = [
     {"codec", "yamltext", "policy.grammar", "audit.seal", "gateway.throttle"},
     {"scalars"},
     {"forms", "yamlprint"},
-    {"runas", "networks", "policy.bounds"},
+    {"runas", "networks", "policy.bounds", "audit.vocabulary", "audit.fields"},
     {"identity.tokens"},
     {
         "wire.transport",
@@ -84,6 +84,7 @@ FLOORS: Final[list[set[str]]] = [
         "execution.sandbox",
         "execution.link",
     },
+    {"execution.becoming"},
     {
         "execution.workers",
         "audit.find",
@@ -106,6 +107,7 @@ FLOORS: Final[list[set[str]]] = [
         "gateway.listeners",
         "gateway.report",
         "monitor.admission",
+        "monitor.asker",
         "monitor.conversation",
         "monitor.credentials",
         "monitor.doors",

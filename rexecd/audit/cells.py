@@ -9,15 +9,24 @@ import io
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from rexecd.audit.fields import FIELDS
 from rexecd.audit.search import SHOWN, Record, as_it_is, at, in_seconds
 from rexecd.printable import printable
 
 #: What spreadsheets take for the beginning of a formula, also behind a tab or the end of a line.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-_BYTES: Final = {
-    name: ("rexec", name) for name in ("output_bytes", "error_output_bytes", "input_bytes", "truncated")
+#: What is here besides what `show` has in its line, by our names of the fields.
+_MORE: Final = (
+    *("cpu_time", "peak_memory", "limit"),
+    *("output_bytes", "error_output_bytes", "input_bytes", "truncated"),
+    *("operator_id", "operator", "login_id", "login"),
+)
+_COLUMNS: Final = {
+    **{name: path for name, path in SHOWN.items() if name not in {"detail", "line"}},
+    **{name: FIELDS[name] for name in _MORE},
 }
-_COLUMNS: Final = {name: path for name, path in SHOWN.items() if name not in {"detail", "line"}} | _BYTES
+#: Recorded in nanoseconds, given in seconds.
+_TIMES: Final = ("duration", "cpu_time")
 HEADER: Final = ("time", "number", "action", *_COLUMNS, "line")
 
 
@@ -44,7 +53,8 @@ def of_record(record: Record, *, time: Callable[[object], object] = as_it_is) ->
         found: dict[str, object] = {"action": "not-a-record", "reason": place, "line": at(broken, ("text",))}
     else:
         found = {name: at(record, path) for name, path in _COLUMNS.items()}
-        found["duration"] = (in_seconds(found["duration"]) or "").removesuffix("s") or None
+        for name in _TIMES:
+            found[name] = (in_seconds(found[name]) or "").removesuffix("s") or None
         found["time"] = time(record.get("@timestamp"))
         found["number"] = at(record, ("rexec", "sequence"))
         found["action"] = at(record, ("event", "action"))

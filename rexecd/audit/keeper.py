@@ -99,7 +99,7 @@ class Keeper:
             return
         kept = next(each for each in archive.asides(self._path) if each.first > dead[-1].first)
         reason = f"kept for {self._care.keep:g}s, as 'audit: keep' says"
-        self._trail.append(Action.TRAIL_PRUNED, removed_until=kept.first - 1, count=len(dead), reason=reason)
+        self._trail.note(Action.TRAIL_PRUNED, removed_until=kept.first - 1, count=len(dead), reason=reason)
         self._trail.persist()  # or a crash could leave neither the files nor the record
         for each in dead:
             each.path.unlink()

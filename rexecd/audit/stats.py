@@ -46,6 +46,9 @@ class Runs:
     timed: int = 0
     total: int = 0
     longest: int = 0
+    #: Nanoseconds of processor time of all of them, and bytes of the largest; None where nobody knows.
+    cpu_time: int | None = None
+    memory: int | None = None
 
 
 class Slow(NamedTuple):
@@ -91,8 +94,13 @@ class Stats:
         runs = self.runs.setdefault(key, Runs())
         runs.runs += 1
         runs.failed += action != Action.COMMAND_EXITED.value or at(record, FIELDS["exit_code"]) != 0
-        duration = at(record, FIELDS["duration"])
-        if type(duration) is not int or not 0 <= duration < _LARGEST:
+        cpu_time, memory = _number(record, "cpu_time"), _number(record, "peak_memory")
+        if cpu_time is not None:
+            runs.cpu_time = cpu_time + (runs.cpu_time or 0)
+        if memory is not None:
+            runs.memory = max(memory, runs.memory or 0)
+        duration = _number(record, "duration")
+        if duration is None:
             return
         runs.timed += 1
         runs.total += duration
@@ -130,6 +138,8 @@ class Stats:
                     "failed": runs.failed,
                     "mean": _seconds(runs.total // runs.timed) if runs.timed else None,
                     "longest": _seconds(runs.longest) if runs.timed else None,
+                    "cpu_time": None if runs.cpu_time is None else runs.cpu_time // 10**6 / 1000,
+                    "peak_memory": runs.memory,
                 }
                 for (principal, rule), runs in ran[: self.most]
             ],
@@ -167,9 +177,15 @@ def columns(rows: Sequence[dict[str, object]]) -> Iterator[str]:
 
 
 def _shown(name: str, value: object) -> str:
-    if name in {"mean", "longest", "duration"} and isinstance(value, float):
+    if name in {"mean", "longest", "duration", "cpu_time"} and isinstance(value, float):
         return f"{value:.3f}s"
     return safe(value)
+
+
+def _number(record: Record, name: str) -> int | None:
+    """Return the number of a field, None where there is none that makes sense."""
+    value = at(record, FIELDS[name])
+    return value if type(value) is int and 0 <= value < _LARGEST else None
 
 
 def _seconds(nanoseconds: int) -> float:

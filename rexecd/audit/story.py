@@ -14,6 +14,8 @@ from rexecd.audit.search import Record, as_it_is, at, in_seconds, safe
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86400
+_MIB: Final = 1024 * 1024
+_LARGEST: Final = 2**63
 
 
 class Story:
@@ -97,7 +99,11 @@ class Story:
 def _course(action: object, record: Record) -> str:
     """Tell what became of a command that was allowed."""
     took = in_seconds(at(record, FIELDS["duration"]))
-    after = ("" if took is None else f" after {took}") + _and(record, "at its ceiling of", "limit")
+    after = (
+        ("" if took is None else f" after {took}")
+        + _and(record, "at its ceiling of", "limit")
+        + _used(record)
+    )
     why = "" if at(record, FIELDS["reason"]) is None else f": {_get(record, 'reason')}"
     status = f"status {_get(record, 'exit_code')}"
     if at(record, FIELDS["signal"]) is not None:
@@ -117,6 +123,15 @@ def _course(action: object, record: Record) -> str:
             cut = ", cut at its ceiling" if at(record, FIELDS["truncated"]) is True else ""
             return f"{counts[0]} bytes of output, {counts[1]} of error output, {counts[2]} of input{cut}"
     return f"{safe(action)}{why}"
+
+
+def _used(record: Record) -> str:
+    """Tell what a command used, as far as it is known."""
+    time, memory = in_seconds(at(record, FIELDS["cpu_time"])), at(record, FIELDS["peak_memory"])
+    used = "" if time is None else f", {time} of processor time"
+    if type(memory) is int and 0 <= memory < _LARGEST:
+        used += f", {memory / _MIB:.1f} MiB at most"
+    return used
 
 
 def spell(seconds: float, *, sign: str = "") -> str:

@@ -92,10 +92,12 @@ class Trail:
             chain, torn = recover(file, chain)
             head = Head(chain, file, file.size)
             trail = cls(head, key_path, clock=clock, terms=terms)
+            trail.know(**context)
             if head.size == 0:
-                trail._writer.begin(**context)
+                trail._writer.begin()
             if torn is not None:
-                trail.append(Action.TRAIL_REPAIRED, cut_bytes=torn.size, cut_digest=torn.digest, **context)
+                fields = {"cut_bytes": torn.size, "cut_digest": torn.digest}
+                trail._writer.put(trail._writer.about_the_trail(Action.TRAIL_REPAIRED, **fields))
             trail._persist()
         except OSError as error:
             file.close()
@@ -154,7 +156,7 @@ class Trail:
         """Write one record; raise TrailError if that cannot be done, ValueError for a bug in `fields`.
 
         With `sync: always` it is on the disk when this returns. If it could not be brought there it stands in
-        the file, and TrailError is raised all the same.
+        the file all the same, and TrailError says so (`is_written`): what it began needs an end.
         """
         try:
             self._acquire()
@@ -164,11 +166,18 @@ class Trail:
             finally:
                 self._lock.release()
             if self._waits_for_disk:
-                self._make_durable(sequence)
+                try:
+                    self._make_durable(sequence)
+                except TrailError as error:
+                    raise TrailError(str(error), is_written=True) from None
         except TrailError:
             self.lost += 1
             self._refused += 1
             raise
+
+    def note(self, action: Action, /, **fields: object) -> None:
+        """Write a record of the trail itself; raise as `append` does."""
+        self.append(action, thread=threading.current_thread().name, **self._writer.context, **fields)
 
     def owe(self, action: Action, /, **fields: object) -> None:
         """Record an end: now, or as soon as that can be done; raise ValueError for a bug in `fields`.
@@ -187,6 +196,11 @@ class Trail:
             self._owed.append(due)
         finally:
             self._lock.release()
+
+    def know(self, **context: object) -> None:
+        """Say what stands from now on in records that the trail writes of itself."""
+        with self._lock:
+            self._writer.context = context
 
     def watch(self, watcher: Watcher) -> None:
         """Tell `watcher` of each record from now on, in their order, once it is written."""
@@ -276,7 +290,7 @@ class Trail:
         """Record that it can be recorded again, and what is owed; raise OSError."""
         if self._trouble is not None:
             fields = {"reason": self._trouble, "count": self._refused}
-            self._writer.put(self._writer.made(Action.TRAIL_RESUMED, fields))
+            self._writer.put(self._writer.about_the_trail(Action.TRAIL_RESUMED, **fields))
             self._trouble, self._refused = None, 0
         while self._owed:
             self._writer.put(self._owed[0])

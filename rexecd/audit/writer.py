@@ -6,6 +6,7 @@ No locks here, and no memory of faults: that is the trail's. When something rais
 import errno
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -57,6 +58,8 @@ class Writer:
         #: The number of the file's first record, and when that was written.
         self._first, self.begun = _beginning(head, clock)
         self._why = _NEW
+        #: What stands in all records of our own.
+        self.context: Mapping[str, object] = {}
         self._watchers: list[Watcher] = []
         #: Called with a file that is begun, and with one that was emptied.
         self.on_begun: Callable[[TrailFile], None] = lambda _: None
@@ -74,6 +77,10 @@ class Writer:
     def made(self, action: Action, fields: Mapping[str, object]) -> Due:
         """Return a record as it is now; raise ValueError for a bug in `fields`."""
         return Due(action, fields, seal.encode(shape(action, fields, now=self._clock.now())))
+
+    def about_the_trail(self, action: Action, **fields: object) -> Due:
+        """Return a record of our own, as it is now."""
+        return self.made(action, {"thread": threading.current_thread().name, **self.context, **fields})
 
     def settle(self, length: int = 0, *, why: str | None = None) -> None:
         """See to it that the file is ours and has room for so many bytes; raise OSError, ConfigError.
@@ -105,13 +112,14 @@ class Writer:
             self.head = Head(chain, new, 0)
         self.begin()
 
-    def begin(self, **context: object) -> None:
+    def begin(self) -> None:
         """Write the first record of an empty file; raise OSError."""
         chain, file, _ = self.head
         self.on_begun(file)
         self._first, self.begun = chain.sequence, self._clock.now()
-        fields = {"previous_digest": chain.digest.hex(), "reason": self._why, **context}
-        self.put(self.made(Action.TRAIL_OPENED, fields))
+        self.put(
+            self.about_the_trail(Action.TRAIL_OPENED, previous_digest=chain.digest.hex(), reason=self._why)
+        )
 
     def _move_aside(self) -> bool:
         """Give the file another name; return whether that could be done."""

@@ -14,6 +14,7 @@ from rexecd.cli.monitor import opened_service
 from rexecd.cli.owner import MONITORS, act_as_owner
 from rexecd.errors import ConfigError, LocalProtocolError, Unavailable
 from rexecd.monitor import admin
+from rexecd.monitor.asker import this_process
 from rexecd.policy.model import Policy
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import connect
@@ -88,6 +89,7 @@ def change(
     no monitor runs wait for each other, and for a monitor that just starts.
     """
     settings = load_settings(arguments.config)
+    asker = this_process()  # the service's user from here on
     act_as_owner(settings.state, keep=MONITORS)
     deadline = time.monotonic() + _ANSWER_TIME
     while True:
@@ -97,7 +99,7 @@ def change(
             except Unavailable as error:  # the monitor holds the lock, or a command like this one
                 held = error
             else:
-                return admin.do(service, question)
+                return admin.do(service, question, asker)
         try:
             return ask(settings, question)
         except NotRunning as error:

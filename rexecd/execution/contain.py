@@ -9,7 +9,7 @@ import signal
 import time
 from typing import Final, NamedTuple
 
-from rexecd.execution.jobs import Order
+from rexecd.execution.jobs import Order, Usage
 from rexecd.execution.link import Worker
 from rexecd.execution.workers import Workers
 from rexecd.wire.messages import Ending
@@ -32,6 +32,8 @@ class Outcome(NamedTuple):
     is_clean: bool = True
     #: Whether its worker was killed under it, and the command with it.
     is_lost: bool = False
+    #: What it used, in its worker's word; None if there is no worker to say it.
+    usage: Usage | None = None
 
 
 class Execution:
@@ -125,7 +127,9 @@ class Execution:
             else:
                 is_clean = self._workers.end(self._worker)
         outcome = self._outcome(code, duration, limit)
-        return outcome._replace(is_clean=is_clean, is_lost=report is None and not self.ending)
+        is_lost = report is None and not self.ending
+        usage = None if report is None else report.usage
+        return outcome._replace(is_clean=is_clean, is_lost=is_lost, usage=usage)
 
     def _outcome(self, code: int, duration: float, limit: str) -> Outcome:
         if self._timed_out:

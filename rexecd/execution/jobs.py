@@ -7,6 +7,7 @@ a Job and then orders; from a worker come reports. Texts are JSON, the rest is o
 import array
 import enum
 import json
+import resource
 import socket
 import struct
 from typing import Final, NamedTuple
@@ -18,7 +19,10 @@ MAX_PACKET: Final = 192 * 1024
 #: A command's three and one for each parameter that is passed so; far below the kernel's 253.
 MAX_DESCRIPTORS: Final = 80
 _SPACE: Final = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
-_REPORT: Final = struct.Struct("=Bii")
+_REPORT: Final = struct.Struct("=BiiQQ")
+_KIB: Final = 1024
+#: More microseconds, or bytes, than any command can have used: 285 years.
+_MOST: Final = 2**53
 
 
 class Ids(NamedTuple):
@@ -110,7 +114,8 @@ class Kind(enum.IntEnum):
     STARTED = 3
     #: It could not be started: `number` is the errno, `text` what it is about ("" for the program).
     FAILED = 4
-    #: All is over: `number` is the wait status. `detail` is 0 if something could not be ended.
+    #: All is over: `number` is the wait status, `detail` is 0 if something could not be ended, and `usage`
+    #: what it used.
     ENDED = 5
     #: Somebody has changed the worker; it ends, and the command was not started.
     SPOILED = 6
@@ -120,6 +125,20 @@ class Kind(enum.IntEnum):
     BORN = 8
 
 
+class Usage(NamedTuple):
+    """What processes have used that were collected."""
+
+    #: Microseconds of processor time, user and system, of all of them and of what they had waited for.
+    cpu: int = 0
+    #: Bytes of the largest one's resident set, at its largest.
+    memory: int = 0
+
+    def plus(self, used: resource.struct_rusage) -> "Usage":
+        """Return it with one more process (wait4(2))."""
+        cpu = round((used.ru_utime + used.ru_stime) * 1e6)
+        return Usage(self.cpu + cpu, max(self.memory, used.ru_maxrss * _KIB))
+
+
 class Report(NamedTuple):
     """One packet from a worker, or from the launcher in its place."""
 
@@ -127,19 +146,24 @@ class Report(NamedTuple):
     number: int = 0
     detail: int = 0
     text: str = ""
+    #: Of a command that has ended.
+    usage: Usage = Usage()
 
     def encode(self) -> bytes:
         """Return it as a packet."""
-        return _REPORT.pack(self.kind, self.number, self.detail) + self.text.encode(errors="replace")
+        return _REPORT.pack(*self[:3], *self.usage) + self.text.encode(errors="replace")
 
 
 def decode_report(packet: bytes) -> Report:
     """Return what was encoded; raise ValueError for anything else."""
     try:
-        kind, number, detail = _REPORT.unpack_from(packet)
+        kind, number, detail, cpu, memory = _REPORT.unpack_from(packet)
     except struct.error:
         raise ValueError("a report that is cut") from None
-    return Report(Kind(kind), number, detail, packet[_REPORT.size :].decode(errors="replace"))
+    if max(cpu, memory) > _MOST:
+        raise ValueError("more than a command can use")
+    text = packet[_REPORT.size :].decode(errors="replace")
+    return Report(Kind(kind), number, detail, text, Usage(cpu, memory))
 
 
 def receive(sock: socket.socket) -> tuple[bytes, list[int]]:

@@ -7,10 +7,10 @@ leaves behind. It serves the next command only when it has no child left.
 Rule 3: its command's process is collected last: until then its number, which is also its group's,
 cannot be given to anyone else (ATTACKS EXE-09).
 Rule 4: another command of the same user could change its limits; it looks before each start.
+Rule 5: each process is collected by wait4(2), so that what it used is counted for its command and no other.
 """
 
 import contextlib
-import errno
 import os
 import platform
 import resource
@@ -18,21 +18,20 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from rexecd.confine import (
     adopt_orphans,
-    drop_capabilities,
     forbid_new_privileges,
     hide_memory,
     system_call,
     wake_with_parent,
 )
-from rexecd.execution import sandbox
-from rexecd.execution.jobs import Ids, Job, Kind, Order, Preparation, Report, decode_job, receive
-from rexecd.policy.bounds import Resources
+from rexecd.execution import becoming, sandbox
+from rexecd.execution.becoming import Unfit
+from rexecd.execution.jobs import Job, Kind, Order, Preparation, Report, Usage, decode_job, receive
 
 #: How long what a command left behind is killed again and again before it is given up.
 _SWEEP_TIME: Final = 5.0
@@ -46,17 +45,8 @@ _LIMITS: Final = sorted({value for name, value in vars(resource).items() if name
 #: A ceiling of processor time is for commands; the worker, which has it too, ends long before.
 _SHARE_OF_CPU: Final = 0.25
 #: The kernel's number of ioprio_get(2), and its IOPRIO_WHO_PROCESS.
-_KEYCTL: Final = {"x86_64": 250, "aarch64": 219, "riscv64": 219}.get(platform.machine())
-_KEYCTL_GET_KEYRING_ID: Final = 0
-_KEYCTL_JOIN_SESSION_KEYRING: Final = 1
-_KEYCTL_CLEAR: Final = 7
-_SESSION_KEYRING: Final = -3
 _IOPRIO_GET: Final = {"x86_64": 252, "aarch64": 31, "riscv64": 31}.get(platform.machine())
 _THIS_PROCESS: Final = 1
-
-
-class Unfit(Exception):
-    """The worker cannot be prepared as it was asked to be."""
 
 
 class _Gone(Exception):
@@ -95,27 +85,26 @@ class Worker:
         forbid_new_privileges()
         self._score = os.open("/proc/self/oom_score_adj", os.O_RDONLY | os.O_CLOEXEC)
         self._children = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
-        _catch_signals()
+        becoming.catch_signals()
         self._wake = _wake_at_ends()
         self._members = -1
         if self._group:
-            self._members = _join(self._group)
+            self._members = becoming.join(self._group)
         wanted, missing = self._profile.sandbox, []
         if wanted is not None:
             missing += sandbox.before(wanted)
         if self._profile.resources.nice is not None:
-            with _saying("limits: nice"):
+            with becoming.saying("limits: nice"):
                 os.setpriority(os.PRIO_PROCESS, 0, self._profile.resources.nice)
-        with _saying("session keyring"):  # ours came from whoever started the monitor; this one is empty
-            _keyctl(_KEYCTL_JOIN_SESSION_KEYRING, None)
-        _become(self._profile.ids)
+        becoming.join_new_keyring()  # ours came from whoever started the monitor; this one is empty
+        becoming.become(self._profile.ids)
         if wanted is not None:
             missing += sandbox.after(wanted)
             if missing and not wanted.best_effort:
                 raise Unfit("; ".join(missing))
         hide_memory()  # a change of identity gave it back
         wake_with_parent()  # who stopped us shall not keep us from hearing that the monitor has gone
-        _limit(self._profile.resources)
+        becoming.limit(self._profile.resources)
         return missing
 
     def _serve(self) -> bool:
@@ -130,6 +119,7 @@ class Worker:
         if not descriptors:
             return True  # an order that came too late for its command
         self._say(Report(Kind.TAKEN))
+        self._usage = Usage()
         try:
             pid = _start(decode_job(packet), descriptors)
         except OSError as error:
@@ -143,7 +133,7 @@ class Worker:
             self._watch(pid)
         finally:
             status, is_clean = self._end(pid)
-        self._say(Report(Kind.ENDED, status, is_clean))
+        self._say(Report(Kind.ENDED, status, is_clean, usage=self._usage))
         return is_clean and not self._is_spent()
 
     def _watch(self, pid: int) -> None:
@@ -175,8 +165,16 @@ class Worker:
 
         Again while there was something: of thousands that end together a list shows only some.
         """
-        while [child for child in self._list_children() if child != pid and _is_collected(child)]:
+        while [child for child in self._list_children() if child != pid and self._is_collected(child)]:
             pass
+
+    def _is_collected(self, child: int) -> bool:
+        with contextlib.suppress(ChildProcessError):
+            collected, _, used = os.wait4(child, os.WNOHANG)
+            if collected:
+                self._usage = self._usage.plus(used)
+            return collected == child
+        return False
 
     def _end(self, pid: int) -> tuple[int, bool]:
         """Kill and collect everything, the command's own process last.
@@ -195,13 +193,14 @@ class Worker:
             self._kill_all(pid)
             self._collect_orphans(pid)
             self._rest(_LOOK_AGAIN)
-        _, status = os.waitpid(pid, 0)
+        _, status, used = os.wait4(pid, 0)
+        self._usage = self._usage.plus(used)
         while not (is_clean := _has_no_child()) and time.monotonic() < deadline:
             for child in self._list_children():
                 _kill(child)
             self._collect_orphans(pid)
             self._rest(_LOOK_AGAIN)
-        return status, is_clean and self._is_alone() and _has_cleared_keyring()
+        return status, is_clean and self._is_alone() and becoming.has_cleared_keyring()
 
     def _is_alone(self) -> bool:
         """Return whether nobody else is in our control group.
@@ -241,17 +240,6 @@ class Worker:
         self._socket.send(report.encode())
 
 
-def _catch_signals() -> None:
-    """Catch what is ignored here: an ignored signal would stay so in the command, a caught one does not.
-
-    Telling posix_spawn(3) to do it for every signal takes 0.13 ms each time.
-    """
-    for number in signal.valid_signals():
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-
-
 def _wake_at_ends() -> int:
     """Return a descriptor that becomes readable whenever a child of ours ends."""
     read, write = os.pipe()
@@ -262,93 +250,10 @@ def _wake_at_ends() -> int:
     return read
 
 
-def _join(group: str) -> int:
-    """Enter a control group and return a descriptor of its list of processes; raise OSError."""
-    descriptor = os.open(group, os.O_RDWR | os.O_CLOEXEC)
-    os.write(descriptor, b"0")
-    return descriptor
-
-
-def _become(ids: Ids | None) -> None:
-    """Take every id of an identity, and give up all capabilities for good; raise Unfit or OSError."""
-    if ids is not None and not _are_ours(ids):
-        with _saying(f"cannot become uid {ids.uid}, gid {ids.gid}"):
-            os.setgroups(ids.groups)
-            os.setresgid(ids.gid, ids.gid, ids.gid)
-            os.setresuid(ids.uid, ids.uid, ids.uid)
-    drop_capabilities()
-    if ids is not None and not _are_ours(ids):
-        raise Unfit("the kernel did not give the identity that was asked for")
-
-
-def _keyctl(operation: int, argument: int | None) -> None:
-    """Do something with a keyring, where this kernel has such for us and our commands; raise OSError."""
-    try:
-        if _KEYCTL is not None:
-            system_call(_KEYCTL, operation, argument)
-    except OSError as error:
-        if error.errno != errno.ENOSYS and not (error.errno == errno.EPERM and _are_keyrings_denied()):
-            raise
-
-
-def _are_keyrings_denied() -> bool:
-    """Return whether a filter denies keyctl(2) altogether, as containers do: then to commands as well."""
-    try:
-        system_call(_KEYCTL or 0, _KEYCTL_GET_KEYRING_ID, _SESSION_KEYRING)
-    except OSError as error:
-        return error.errno == errno.EPERM
-    return False
-
-
-def _has_cleared_keyring() -> bool:
-    """Empty the keyring that the next command will have too; return whether that was possible."""
-    try:
-        _keyctl(_KEYCTL_CLEAR, _SESSION_KEYRING)
-    except OSError:
-        return False
-    return True
-
-
 def _is_zombie(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
     return False
-
-
-def _are_ours(ids: Ids) -> bool:
-    """Return whether this process is that already, in every one of its ids."""
-    uids, gids = {*os.getresuid()}, {*os.getresgid()}
-    return uids == {ids.uid} and gids == {ids.gid} and {*os.getgroups(), ids.gid} == {*ids.groups, ids.gid}
-
-
-@contextlib.contextmanager
-def _saying(what: str) -> Iterator[None]:
-    """Say what it was that the kernel refuses."""
-    try:
-        yield
-    except OSError as error:
-        raise Unfit(f"{what}: {error.strerror}") from None
-
-
-def _limit(resources: Resources) -> None:
-    """Set the ceilings, soft and hard; none is ever raised above what this process may have.
-
-    Of processor time the hard one is a second above: where both are the same the kernel does not say
-    by its signal why it kills.
-    """
-    wanted = {
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_CPU: resources.cpu,
-        resource.RLIMIT_NOFILE: resources.open_files,
-        resource.RLIMIT_FSIZE: resources.file_size,
-        resource.RLIMIT_AS: resources.memory,
-    }
-    for which, most in wanted.items():
-        if most is not None:
-            _, hard = resource.getrlimit(which)
-            above = most + 1 if which == resource.RLIMIT_CPU else most
-            kept = above if hard == resource.RLIM_INFINITY else min(above, hard)
-            resource.setrlimit(which, (min(most, kept), kept))
 
 
 def _start(job: Job, descriptors: Sequence[int]) -> int:
@@ -372,12 +277,6 @@ def _start(job: Job, descriptors: Sequence[int]) -> int:
 
 def _has_ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _is_collected(child: int) -> bool:
-    with contextlib.suppress(ChildProcessError):
-        return os.waitpid(child, os.WNOHANG)[0] == child
-    return False
 
 
 def _has_no_child() -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from rexecd.errors import ConfigError, RemoteProtocolError, TrailError, Unavailable
 from rexecd.monitor import tokens
+from rexecd.monitor.asker import NOBODY, Asker, peer
 from rexecd.monitor.service import Service
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel
@@ -19,28 +20,31 @@ from rexecd.seam.channel import Channel
 _SILENCE: Final = 5.0
 
 
-_DEEDS: Final[Mapping[type, Callable[[Service, Any], dict[str, object]]]] = {
+_DEEDS: Final[Mapping[type, Callable[[Service, Any, Asker], dict[str, object]]]] = {
     seam.CreateToken: tokens.create,
     seam.ImportToken: tokens.take,
     seam.RotateToken: tokens.rotate,
     seam.RevokeTokens: tokens.revoke,
     seam.PurgeTokens: tokens.purge,
     seam.RevokeCertificate: tokens.revoke_certificate,
-    seam.Reload: lambda service, _: _reload(service),
-    seam.Status: lambda service, _: service.status(),
+    seam.Reload: lambda service, _, asker: _reload(service, asker),
+    seam.Status: lambda service, _, __: service.status(),
 }
 
 
-def do(service: Service, question: seam.Message) -> dict[str, object]:
-    """Do what an operator asks for and return the answer; raise ConfigError, TrailError or Unavailable."""
+def do(service: Service, question: seam.Message, asker: Asker = NOBODY) -> dict[str, object]:
+    """Do what an operator asks for and return the answer; raise ConfigError, TrailError or Unavailable.
+
+    `asker` stands in the record of what is changed.
+    """
     deed = _DEEDS.get(type(question))
     if deed is None:
         raise ConfigError(f"{type(question).__name__} is not a question")
-    return deed(service, question)
+    return deed(service, question, asker)
 
 
-def _reload(service: Service) -> dict[str, object]:
-    policy = service.reload()
+def _reload(service: Service, asker: Asker) -> dict[str, object]:
+    policy = service.reload(asker)
     return {"policy_digest": policy.digest, "rules": len(policy.rules)}
 
 
@@ -66,7 +70,9 @@ class AdminSession:
 
     def _answer(self, message: seam.Message) -> seam.Answer:
         try:
-            return seam.Answer(good=True, body=json.dumps(do(self._service, message)))
+            # Looking up names for a question that changes nothing would be for nothing.
+            asker = NOBODY if isinstance(message, seam.Status) else peer(self._channel)
+            return seam.Answer(good=True, body=json.dumps(do(self._service, message, asker)))
         except (ConfigError, TrailError, Unavailable) as error:
             whole = str(error).encode(errors="backslashreplace")
             return seam.Answer(good=False, body=whole[: seam.MAX_ANSWER].decode(errors="ignore"))

@@ -208,7 +208,13 @@ class Running:
 
     def _record_end(self, execution: Execution, outcome: Outcome, over: Exception | None) -> None:
         """Record how the command ended, and why it was made to."""
-        how: dict[str, object] = {"pid": execution.pid, "duration": outcome.duration}
+        usage = outcome.usage
+        how: dict[str, object] = {
+            "pid": execution.pid,
+            "duration": outcome.duration,
+            "cpu_time": None if usage is None else usage.cpu / 1e6,
+            "peak_memory": None if usage is None else usage.memory,
+        }
         how["signal" if outcome.ending is Ending.SIGNALLED else "exit_code"] = outcome.status
         if outcome.limit:
             how["limit"] = outcome.limit

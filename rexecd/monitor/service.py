@@ -22,6 +22,7 @@ from rexecd.identity.store import Store
 from rexecd.identity.tokens import SOON, WrongSecret, refused
 from rexecd.log import Log
 from rexecd.monitor.admission import Admission, Connections
+from rexecd.monitor.asker import NOBODY, Asker
 from rexecd.monitor.credentials import Credential, Credentials
 from rexecd.policy.decide import enter
 from rexecd.policy.load import check_whole
@@ -148,10 +149,10 @@ class Service:
                 Action.LIMIT_REACHED, token_id=token_id, address=address, count=most, reason=reason
             )
 
-    def reload(self) -> Policy:
+    def reload(self, asker: Asker = NOBODY) -> Policy:
         """Read the policy again and put it in force; raise ConfigError and keep the old one.
 
-        Either way it is recorded; raise TrailError, with the old one in force, if it cannot be.
+        Either way it is recorded, and who asked; raise TrailError, with the old one in force, if it cannot.
         Tokens can be made and revoked while a large policy is read.
         """
         with self._reloading:
@@ -162,14 +163,15 @@ class Service:
                     more = len(error.faults) - 1
                     self._policy_error = f"{error.faults[0]}{f' (and {more} more)' if more else ''}"
                     self.recorder.record(
-                        Action.POLICY_REJECTED, reason=error.faults[0], count=len(error.faults)
+                        Action.POLICY_REJECTED, reason=error.faults[0], count=len(error.faults), **asker
                     )
                 for fault in error.faults:
                     self.log.error(f"{fault} (the old policy stays in force)")
                 raise
             with self.changing:
-                self.trail.recorder(policy_digest=policy.digest).record(Action.POLICY_LOADED)
+                self.trail.recorder(policy_digest=policy.digest).record(Action.POLICY_LOADED, **asker)
                 self._policy = policy
+                self.trail.know(policy_digest=policy.digest)
                 self._policy_loaded = self.clock.now()
                 self._policy_error = None
             self.log.info("policy loaded", policy_digest=policy.digest)

@@ -21,7 +21,7 @@ from rexecd.identity.tokens import parse
 from rexecd.monitor.conversation import Conversation, SessionOver, parting
 from rexecd.monitor.running import UNRECORDED, Running
 from rexecd.monitor.service import Service
-from rexecd.policy.decide import Request, decide
+from rexecd.policy.decide import Request, decide, named
 from rexecd.policy.listing import entries
 from rexecd.policy.masking import recordable
 from rexecd.policy.model import Invocation, Policy
@@ -88,10 +88,11 @@ class MonitorSession:
 
     def _converse(self, facts: seam.Authenticate) -> None:
         """One session, from connection-opened to connection-closed."""
-        reason = "fault"
+        reason, is_opened = "fault", False
         self._service.sessions.begin()
         try:
             self._recorder.record(Action.CONNECTION_OPENED, tls=facts.tls)
+            is_opened = True
             with contextlib.ExitStack() as kept:
                 self._authenticate(facts, kept)
                 self._serve()
@@ -102,13 +103,15 @@ class MonitorSession:
         except RemoteProtocolError as error:
             reason = "seam violated"
             self._recorder.record(Action.SEAM_VIOLATED, reason=str(error))
-        except TrailError:
+        except TrailError as error:
             reason = "trail"
+            is_opened |= error.is_written
             self._conversation.close(Code.UNAVAILABLE, UNRECORDED)
         finally:
             self._service.sessions.end()
             recorder = self._recorder.bind(policy_digest=self._service.policy.digest)
-            recorder.record_end(Action.CONNECTION_CLOSED, reason=reason)
+            if is_opened:
+                recorder.record_end(Action.CONNECTION_CLOSED, reason=reason)
 
     def _serve(self) -> None:
         """Answer one question after the other; raise what ends the session."""
@@ -149,10 +152,10 @@ class MonitorSession:
             self._recorder.record(Action.LIMIT_REACHED, code=refused.code.word, reason=refused.reason)
             self._conversation.close(refused.code, refused.text)
             raise SessionOver("too many connections") from None
-        shown = {} if certificate is None else {"certificate": certificate.fingerprint}
-        self._recorder.record(Action.AUTH_ACCEPTED, **shown)
+        shown = () if certificate is None else (certificate.fingerprint,)
+        self._recorder.record(Action.AUTH_ACCEPTED, **({"certificate": shown[0].upper()} if shown else {}))
         ends = None if certificate is None else certificate.expires
-        joined = self._service.credentials.lives.joined(token.token_id, *shown.values(), ends=ends)
+        joined = self._service.credentials.lives.joined(token.token_id, *shown, ends=ends)
         self._conversation.endings = kept.enter_context(joined)
         self._conversation.explain_ending = self._flaw
         if self._service.credentials.flaw(self._credential) is not None:  # since it was looked at
@@ -202,6 +205,7 @@ class MonitorSession:
             only=self._credential.token.terms.only,
             is_certified=self._credential.certificate is not None,
         )
+        record = recorder.record
         try:
             invocation = decide(policy, request, resolve=Resolver())
             recorder = recorder.bind(rule=invocation.rule, rule_place=invocation.place)
@@ -214,11 +218,18 @@ class MonitorSession:
                     timeout=invocation.timeout,
                     **_identity(invocation),
                 )
+                record = recorder.record_end  # what was allowed has an end, whatever becomes of the trail
                 exited = self._start(request_id, invocation, recorder)
         except Refused as refused:
-            recorder.record(Action.COMMAND_REFUSED, line=line, code=refused.code.word, reason=refused.reason)
+            about = _rule(policy, asked.line)
+            record(Action.COMMAND_REFUSED, line=line, code=refused.code.word, reason=refused.reason, **about)
             self._conversation.refuse(request_id, refused)
             return
+        except TrailError as error:
+            if error.is_written:
+                code = Code.UNAVAILABLE.word
+                recorder.record_end(Action.COMMAND_REFUSED, line=line, code=code, reason=str(error))
+            raise
         if exited is not None:  # and it is counted no more: whoever hears of it may start the next one
             self._conversation.enter(Stage.DRAINING)
             self._channel.send(exited)
@@ -267,6 +278,16 @@ class MonitorSession:
             return
         recorder.record(Action.COMMAND_REFUSED, **asked, code=Code.REVOKED.word, reason=flaw)
         raise self._conversation.end()
+
+
+def _rule(policy: Policy, line: str) -> dict[str, object]:
+    """Return the rule that was asked for, for a refusal's record.
+
+    Null where there is none: a record that is shorter would be written sooner, and the time of the answer
+    would tell a forbidden command from an unknown one.
+    """
+    rule = named(policy, line)
+    return {"rule": rule and rule.name, "rule_place": rule and str(rule.place)}
 
 
 def _identity(invocation: Invocation) -> dict[str, object]:

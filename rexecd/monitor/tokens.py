@@ -2,7 +2,7 @@
 
 Every function here raises ConfigError for what makes no sense, TrailError where it cannot be recorded, and
 Unavailable where the store cannot be written; then nothing has changed, though the trail may tell of what
-did not follow. What they return is the answer, as JSON.
+did not follow. What they return is the answer, as JSON. The record says who asked.
 """
 
 import ipaddress
@@ -16,6 +16,7 @@ from rexecd.forms import is_printable
 from rexecd.identity.store import RevokedCertificate
 from rexecd.identity.tokens import Terms, TokenRecord, mint, parse_digest
 from rexecd.limits import MAX_NOTE, MAX_TERMS
+from rexecd.monitor.asker import NOBODY, Asker
 from rexecd.monitor.service import Service
 from rexecd.networks import network_complaint
 from rexecd.policy.decide import is_among
@@ -27,17 +28,17 @@ _LONGEST: Final = 100 * 365 * 86400
 _MOST_NAMED: Final = 1000
 
 
-def create(service: Service, asked: seam.CreateToken) -> dict[str, object]:
+def create(service: Service, asked: seam.CreateToken, asker: Asker = NOBODY) -> dict[str, object]:
     """Make a token; return it with its id. This is the only time the token itself is seen."""
     minted = mint(secrets.token_bytes)
     with service.changing:
         record = _new(service, minted.token_id, minted.digest, asked.principal, _terms(service, asked))
-        _record(service, Action.TOKEN_CREATED, record)
+        _record(service, Action.TOKEN_CREATED, record, **asker)
         service.credentials.add(record)
     return {**_about(record), "token": minted.text}
 
 
-def take(service: Service, asked: seam.ImportToken) -> dict[str, object]:
+def take(service: Service, asked: seam.ImportToken, asker: Asker = NOBODY) -> dict[str, object]:
     """Accept a token of which only the digest is here; a second time does nothing."""
     try:
         token_id, digest = parse_digest(asked.digest)
@@ -52,12 +53,12 @@ def take(service: Service, asked: seam.ImportToken) -> dict[str, object]:
         if any(each.digest == digest for each in service.credentials.tokens.values()):
             raise ConfigError(f"{asked.digest}: this digest is another token's: see 'rexecd token list'")
         record = _new(service, token_id, digest, asked.principal, _terms(service, asked))
-        _record(service, Action.TOKEN_IMPORTED, record)
+        _record(service, Action.TOKEN_IMPORTED, record, **asker)
         service.credentials.add(record)
     return {**_about(record), "is_new": True}
 
 
-def rotate(service: Service, asked: seam.RotateToken) -> dict[str, object]:
+def rotate(service: Service, asked: seam.RotateToken, asker: Asker = NOBODY) -> dict[str, object]:
     """Make a token in place of another, which goes on for a while; it takes over what that is good for."""
     minted = mint(secrets.token_bytes)
     with service.changing:
@@ -78,12 +79,12 @@ def rotate(service: Service, asked: seam.RotateToken) -> dict[str, object]:
             raise ConfigError(f"{what}: make another with 'rexecd token create'") from None
         until = min(filter(None, [old.terms.expires, now + timedelta(seconds=asked.overlap)]))
         reason = f"the old one is good until {_spell(until)}"
-        _record(service, Action.TOKEN_ROTATED, record, replaces=old.token_id, reason=reason)
+        _record(service, Action.TOKEN_ROTATED, record, replaces=old.token_id, reason=reason, **asker)
         service.credentials.replace(old.token_id, record, until=until)
     return {**_about(record), "token": minted.text, "replaces": old.token_id, "until": _spell(until)}
 
 
-def revoke(service: Service, asked: seam.RevokeTokens) -> dict[str, object]:
+def revoke(service: Service, asked: seam.RevokeTokens, asker: Asker = NOBODY) -> dict[str, object]:
     """End a token at once, or all of a principal, also for connections that are open."""
     with service.changing:
         if asked.token_id:
@@ -95,25 +96,25 @@ def revoke(service: Service, asked: seam.RevokeTokens) -> dict[str, object]:
                 raise ConfigError(f"no token is of {asked.principal!r}: see 'rexecd token list'")
         ended = [each for each in records if each.revoked is None]
         for record in ended:
-            recorder = service.recorder
-            recorder.record(Action.TOKEN_REVOKED, principal=record.principal, token_id=record.token_id)
+            _record_end(service, Action.TOKEN_REVOKED, record, asker)
         service.credentials.revoke([each.token_id for each in ended])
     return {"principal": records[0].principal, **_which(records)}
 
 
-def purge(service: Service, asked: seam.PurgeTokens) -> dict[str, object]:
+def purge(service: Service, asked: seam.PurgeTokens, asker: Asker = NOBODY) -> dict[str, object]:
     """Forget tokens that have been dead for some time."""
     with service.changing:
         before = service.clock.now() - timedelta(seconds=asked.age)
         dead = [each for each in service.credentials.tokens.values() if _has_died(each, before)]
         for record in dead:
-            recorder = service.recorder
-            recorder.record(Action.TOKEN_PURGED, principal=record.principal, token_id=record.token_id)
+            _record_end(service, Action.TOKEN_PURGED, record, asker)
         service.credentials.forget([each.token_id for each in dead])
     return _which(dead)
 
 
-def revoke_certificate(service: Service, asked: seam.RevokeCertificate) -> dict[str, object]:
+def revoke_certificate(
+    service: Service, asked: seam.RevokeCertificate, asker: Asker = NOBODY
+) -> dict[str, object]:
     """Refuse a client certificate at once, also for connections that are open."""
     try:
         expires = datetime.fromtimestamp(asked.expires, UTC)
@@ -123,7 +124,10 @@ def revoke_certificate(service: Service, asked: seam.RevokeCertificate) -> dict[
         is_new = asked.fingerprint not in service.credentials.revoked_certificates
         if is_new:
             service.recorder.record(
-                Action.CERTIFICATE_REVOKED, certificate=asked.fingerprint, reason=asked.subject
+                Action.CERTIFICATE_REVOKED,
+                certificate=asked.fingerprint.upper(),
+                reason=asked.subject,
+                **asker,
             )
             service.credentials.revoke_certificate(
                 RevokedCertificate(asked.fingerprint, asked.subject, expires, service.clock.now())
@@ -208,6 +212,10 @@ def _record(service: Service, action: Action, record: TokenRecord, **more: objec
         "note": terms.note,
     }
     service.recorder.record(action, **{name: fact for name, fact in (facts | more).items() if fact})
+
+
+def _record_end(service: Service, action: Action, record: TokenRecord, asker: Asker) -> None:
+    service.recorder.record(action, principal=record.principal, token_id=record.token_id, **asker)
 
 
 def _about(record: TokenRecord) -> dict[str, object]:

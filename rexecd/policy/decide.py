@@ -144,6 +144,14 @@ def split(line: str) -> list[str]:
     return words
 
 
+def named(policy: Policy, line: str) -> Rule | None:
+    """Return the rule a caller's line names, whoever may use it; None where it names none of the policy."""
+    try:
+        return policy.rules.get(split(line)[0])
+    except Refused:
+        return None
+
+
 def admits(principal: Principal, rule: Rule, address: str) -> bool:
     """Return whether both `from` of a principal and of one of its rules admit an address."""
     return is_from(address, principal.sources) and is_from(address, rule.sources)

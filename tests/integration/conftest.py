@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Daemon, children, is_alive
+from tests.records import faults
 
 
 def _end(daemon: Daemon) -> None:
@@ -27,6 +28,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     made = Daemon(tmp_path_factory.mktemp("daemon")).start()
     yield made
     _end(made)
+    # Whatever the tests of a file have provoked: each record is as its kind says.
+    assert [] == [fault for record in made.records() for fault in faults(record)]
 
 
 @pytest.fixture

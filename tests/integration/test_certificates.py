@@ -74,7 +74,7 @@ def test_token_and_certificate_of_one_principal_let_it_in(strict: Daemon) -> Non
 
     assert b"hello\n" == answers[1].data
     accepted = strict.records("auth-accepted")[-1]
-    assert hashlib.sha256(der).hexdigest() == accepted["tls"]["client"]["hash"]["sha256"]
+    assert hashlib.sha256(der).hexdigest().upper() == accepted["tls"]["client"]["hash"]["sha256"]
 
 
 def test_without_its_certificate_a_good_token_is_as_good_as_a_wrong_one(strict: Daemon) -> None:

@@ -37,11 +37,12 @@ def test_what_a_reader_gets_is_what_was_recorded() -> None:
         "@timestamp": "2026-11-28T10:00:00.000000Z",
         "event": {"action": "command-exited", "duration": 250_000_000},
         "process": {"exit_code": 3},
-        "rexec": {"sequence": 7, "line": "=HYPERLINK(1),\u202e"},
+        "rexec": {"sequence": 7, "line": "=HYPERLINK(1),\u202e", "cpu_time": 1_500_000, "login_id": "1000"},
     }
     found = dict(zip(HEADER, next(csv.reader([row(of_record(record))])), strict=True))
 
     assert ("2026-11-28T10:00:00.000000Z", "7", "command-exited") == tuple(found.values())[:3]
+    assert ("0.001", "1000") == (found["cpu_time"], found["login_id"])
     assert ("0.250", "3", "", "'=HYPERLINK(1),\\u202e") == (
         found["duration"], found["exit"], found["principal"], found["line"],
     )  # fmt: skip

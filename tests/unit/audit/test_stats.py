@@ -42,12 +42,25 @@ def counted(*records: dict[str, Any], most: int = 3) -> Stats:
 def test_who_ran_what_how_often_and_how_long() -> None:
     """The most first; what failed is a part of what ran."""
     killed = ended("ci", "disk", 3, event={"action": "command-killed", "duration": None})
+    unknown = {"cpu_time": None, "peak_memory": None}
     made = counted(ended("ann", "disk", 1), ended("ci", "disk", 1), ended("ci", "disk", 2, 5), killed)
 
     assert [
-        {"principal": "ci", "rule": "disk", "runs": 3, "failed": 2, "mean": 1.5, "longest": 2.0},
-        {"principal": "ann", "rule": "disk", "runs": 1, "failed": 0, "mean": 1.0, "longest": 1.0},
+        {"principal": "ci", "rule": "disk", "runs": 3, "failed": 2, "mean": 1.5, "longest": 2.0} | unknown,
+        {"principal": "ann", "rule": "disk", "runs": 1, "failed": 0, "mean": 1.0, "longest": 1.0} | unknown,
     ] == made.tables()["commands"]
+
+
+def test_what_commands_used_is_added_up() -> None:
+    """Processor time of all, memory of the largest; of what nobody knows, or can have used, nothing."""
+    used = [(1_500_000_000, 7), (250_000_000, 12 << 20), (None, None), (-1, 2**70), ("x", True)]
+    made = counted(
+        *(ended("ci", "disk", 1, rexec={"cpu_time": cpu, "peak_memory": memory}) for cpu, memory in used)
+    )
+    row = made.tables()["commands"][0]
+
+    assert (5, 1.75, 12 << 20) == (row["runs"], row["cpu_time"], row["peak_memory"])
+    assert "1.750s" in list(columns([row]))[1]
 
 
 def test_the_slowest_are_named_one_by_one() -> None:

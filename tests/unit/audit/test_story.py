@@ -28,6 +28,7 @@ def test_a_connection_is_told_from_beginning_to_end() -> None:
     """From where, by whom, what was asked, what came of it, and the time between."""
     one = {"request_id": f"{CONNECTION}-1"}
     counts = {"output_bytes": 5, "error_output_bytes": 0, "input_bytes": 0}
+    used = {"cpu_time": 0.25, "peak_memory": 12 << 20}
     two = {"request_id": f"{CONNECTION}-2"}
     allowed = {"line": "disk /srv", "rule": "disk", "rule_place": "p:9:3"}
     lines = told(
@@ -35,7 +36,7 @@ def test_a_connection_is_told_from_beginning_to_end() -> None:
         (0.004, Action.AUTH_ACCEPTED, {"principal": "ci", "token_id": "abc", "certificate": "f00"}),
         (0.010, Action.COMMAND_ALLOWED, {**one, **allowed, "run_as": "nobody", "justification": "ticket 7"}),
         (0.011, Action.COMMAND_STARTED, {**one, "pid": 99}),
-        (1.011, Action.COMMAND_EXITED, {**one, "exit_code": 3, "duration": 1.0}),
+        (1.011, Action.COMMAND_EXITED, {**one, "exit_code": 3, "duration": 1.0, **used}),
         (1.012, Action.COMMAND_DRAINED, {**one, **counts}),
         (64.012, Action.COMMAND_REFUSED, {**two, "line": "rm x\n", "reason": "no", "code": "bad"}),
         (64.012, Action.CONNECTION_CLOSED, {"reason": "goodbye"}),
@@ -48,7 +49,7 @@ def test_a_connection_is_told_from_beginning_to_end() -> None:
         "  +0.004s  accepted as ci by token abc and client certificate f00",
         "  +0.006s  command 1: 'disk /srv', allowed by rule disk at p:9:3 as nobody because 'ticket 7'",
         "  +0.001s    started as process 99",
-        "  +1.000s    ended with status 3 after 1.000s",
+        "  +1.000s    ended with status 3 after 1.000s, 0.250s of processor time, 12.0 MiB at most",
         "  +0.001s    5 bytes of output, 0 of error output, 0 of input",
         r"   +1m03s  command 2: 'rm x\n', refused: no (the caller was told bad)",
         "  +0.000s  closed: goodbye",
@@ -63,6 +64,8 @@ def test_a_connection_is_told_from_beginning_to_end() -> None:
         (Action.COMMAND_EXITED, {"signal": "SEGV", "duration": 2.0}, "ended with signal SEGV after 2.000s"),
         (Action.COMMAND_TIMED_OUT, {"exit_code": 143, "duration": 2.0}, "its time was over after 2.000s, e"),
         (Action.COMMAND_KILLED, {"duration": None, "reason": "gone"}, "was ended: gone"),
+        (Action.COMMAND_KILLED, {"cpu_time": None, "peak_memory": None, "reason": "gone"}, "was ended: gone"),
+        (Action.COMMAND_EXITED, {"exit_code": 1, "peak_memory": 1 << 19}, "with status 1, 0.5 MiB at most"),
         (Action.COMMAND_EXITED, {"exit_code": 1, "limit": "memory"}, "status 1 at its ceiling of memory"),
         (Action.COMMAND_DRAINED, {"output_bytes": 1, "truncated": True}, "of input, cut at its ceiling"),
         (Action.COMMAND_REFUSED, {"reason": "no file", "code": "not-started"}, "refused: 'no file'"),

@@ -348,6 +348,19 @@ DEEDS: dict[str, Callable[[str], seam.Message]] = {
 
 
 @pytest.mark.parametrize("case", DEEDS)
+def test_who_asked_stands_in_the_record(service: Service, case: str) -> None:
+    """Of every change; where nobody is known nobody is named."""
+    token_id, dead = _made(service), _made(service)
+    tokens.revoke(service, seam.RevokeTokens(dead, ""))
+    asker = {"operator_id": "0", "operator": "root", "login_id": "1000", "login": "alice"}
+    admin.do(service, DEEDS[case](token_id), asker)
+    *before, last = read([service.settings.audit])
+
+    assert asker.items() <= last["rexec"].items()
+    assert not any("operator_id" in record["rexec"] for record in before)
+
+
+@pytest.mark.parametrize("case", DEEDS)
 def test_what_cannot_be_recorded_is_not_done(
     service: Service, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:

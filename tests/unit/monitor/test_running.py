@@ -156,7 +156,10 @@ def test_a_command_is_handed_over_recorded_and_told(watched: Callable[..., Watch
     assert (Ending.EXITED, 3) == exited[:2]
     assert b"out\n" == os.read(one.descriptors[0], 99)
     assert [Action.COMMAND_STARTED, Action.COMMAND_EXITED] == [action for action, _ in one.recording.records]
-    assert 3 == one.recording.records[-1][1]["exit_code"]
+    ended = one.recording.records[-1][1]
+    assert 3 == ended["exit_code"]
+    assert 0 < ended["cpu_time"] < 60
+    assert 1024 * 1024 < ended["peak_memory"] < 1024**3
 
 
 def test_a_signal_reaches_the_command_if_its_rule_says_so(watched: Callable[..., Watched]) -> None:
