@@ -9,22 +9,12 @@ import io
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from rexecd.audit.fields import FIELDS
 from rexecd.audit.search import SHOWN, Record, as_it_is, at, in_seconds
 from rexecd.printable import printable
 
 #: What spreadsheets take for the beginning of a formula, also behind a tab or the end of a line.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-#: What is here besides what `show` has in its line, by our names of the fields.
-_MORE: Final = (
-    *("cpu_time", "peak_memory", "limit"),
-    *("output_bytes", "error_output_bytes", "input_bytes", "truncated"),
-    *("operator_id", "operator", "login_id", "login"),
-)
-_COLUMNS: Final = {
-    **{name: path for name, path in SHOWN.items() if name not in {"detail", "line"}},
-    **{name: FIELDS[name] for name in _MORE},
-}
+_COLUMNS: Final = {name: path for name, path in SHOWN.items() if name not in {"detail", "line"}}
 #: Recorded in nanoseconds, given in seconds.
 _TIMES: Final = ("duration", "cpu_time")
 HEADER: Final = ("time", "number", "action", *_COLUMNS, "line")

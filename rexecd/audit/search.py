@@ -54,6 +54,17 @@ SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "exit": ("process", "exit_code"),
     "signal": ("rexec", "signal"),
     "duration": ("event", "duration"),
+    "cpu_time": ("rexec", "cpu_time"),
+    "peak_memory": ("rexec", "peak_memory"),
+    "limit": ("rexec", "limit"),
+    "output_bytes": ("rexec", "output_bytes"),
+    "error_output_bytes": ("rexec", "error_output_bytes"),
+    "input_bytes": ("rexec", "input_bytes"),
+    "truncated": ("rexec", "truncated"),
+    "operator": ("rexec", "operator"),
+    "operator_id": ("rexec", "operator_id"),
+    "login": ("rexec", "login"),
+    "login_id": ("rexec", "login_id"),
     "count": ("rexec", "count"),
     "detail": ("rexec", "detail"),
     "line": ("rexec", "line"),
@@ -83,9 +94,9 @@ def render(record: Mapping[str, object], *, time: Callable[[object], object] = a
     ]
     for name, path in SHOWN.items():
         value = at(record, path)
-        if value is None:
+        if value is None or value is False:  # what was not cut off
             continue
-        if name == "duration" and isinstance(value, int):
+        if name in {"duration", "cpu_time"} and isinstance(value, int):
             value = in_seconds(value)
         words.append(f"{name}={safe(value)}")
     return " ".join(words)

@@ -82,3 +82,21 @@ def test_showing_is_safe_whatever_a_record_holds(record: dict[str, object]) -> N
 def test_a_duration_out_of_range_is_not_shown_as_one() -> None:
     """A forged number does not end the program."""
     assert render({"event": {"duration": 10**400}}) == "- - - duration=-"
+
+
+@pytest.mark.parametrize(
+    ("rexec", "shown"),
+    [
+        ({"cpu_time": 1_500_000_000, "peak_memory": 4096}, "cpu_time=1.500s peak_memory=4096"),
+        ({"cpu_time": None, "peak_memory": None}, ""),
+        ({"output_bytes": 7, "input_bytes": 0, "truncated": False}, "output_bytes=7 input_bytes=0"),
+        ({"truncated": True}, "truncated=true"),
+        (
+            {"operator_id": "0", "operator": "root", "login_id": "1000", "login": "a b"},
+            "operator=root operator_id=0 login='a b' login_id=1000",
+        ),
+    ],
+)
+def test_what_a_command_used_and_who_asked_is_shown(rexec: dict[str, object], shown: str) -> None:
+    """As far as it is known; what was not cut off is not said."""
+    assert render({"rexec": rexec}) == f"- - - {shown}".rstrip()
