@@ -21,7 +21,7 @@ PACKAGE: Final = ROOT / "rexecd"
 FLOORS: Final[list[set[str]]] = [
     # 0: words
     {"", "errors", "limits", "clock"},
-    {"names", "printable", "der", "identity.shown"},
+    {"names", "printable", "der", "identity.shown", "journal"},
     # 1: pure cores
     {"yamlevents"},
     {"codec", "yamltext", "policy.grammar", "audit.seal", "gateway.throttle"},
