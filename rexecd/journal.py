@@ -23,13 +23,15 @@ def connect_journal(path: Path = JOURNAL) -> socket.socket:
 
 
 def entry(fields: Mapping[str, str]) -> bytes:
-    """Return an entry as the journal takes it; names are upper-case letters, digits and underscores."""
-    return b"".join(map(_field, fields, fields.values()))
+    """Return an entry as the journal takes it; names are upper-case letters, digits and underscores.
+
+    What has several lines comes with its length.
+    """
+    plain = [f"{name}={text}\n" for name, text in fields.items() if "\n" not in text]
+    several = [_several(name, text) for name, text in fields.items() if "\n" in text]
+    return b"".join(["".join(plain).encode("utf-8", "backslashreplace"), *several])
 
 
-def _field(name: str, text: str) -> bytes:
-    """Return one field: what has several lines comes with its length."""
+def _several(name: str, text: str) -> bytes:
     data = text.encode("utf-8", "backslashreplace")
-    if b"\n" not in data:
-        return b"%b=%b\n" % (name.encode(), data)
     return b"%b\n%b%b\n" % (name.encode(), len(data).to_bytes(8, "little"), data)
