@@ -10,7 +10,7 @@ import pytest
 from tests.harness import Daemon, children, is_alive
 
 
-def _end(daemon: Daemon) -> None:
+def end(daemon: Daemon) -> None:
     """Stop a daemon, and whatever a failed test left of it."""
     if daemon.process is None:
         return
@@ -26,7 +26,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """Give a running daemon, shared by the tests of one file."""
     made = Daemon(tmp_path_factory.mktemp("daemon")).start()
     yield made
-    _end(made)
+    end(made)
 
 
 @pytest.fixture
@@ -34,4 +34,4 @@ def own_daemon(tmp_path: Path) -> Iterator[Daemon]:
     """Give a daemon of the test's own, not yet started."""
     made = Daemon(tmp_path)
     yield made
-    _end(made)
+    end(made)

@@ -14,25 +14,8 @@ from rexecd.audit.events import Action
 from rexecd.audit.sinks import Sink, opened_sinks
 from rexecd.audit.trail import Trail, create_key
 from rexecd.clock import Clock
-from rexecd.log import Log
 from tests.harness import wait_for
-from tests.receivers import Journal, Receiver
-
-
-class Told(Log):
-    """A log that can be asked."""
-
-    def __init__(self) -> None:
-        super().__init__("test")
-        self.lines: list[str] = []
-
-    def info(self, message: str, **fields: object) -> None:
-        """Keep it."""
-        self.lines.append(f"info: {message} {fields}")
-
-    def warning(self, message: str, **fields: object) -> None:
-        """Keep it."""
-        self.lines.append(f"warning: {message} {fields}")
+from tests.receivers import Journal, Receiver, Told
 
 
 @pytest.fixture
