@@ -142,7 +142,8 @@ AUDIT: Final = Table(
         ),
         "syslog": Key(
             PATH,
-            "A Unix socket, such as /dev/log, to which every record goes as well, as RFC 5424 has it.",
+            "A Unix socket, of datagrams or of a stream, to which every record goes as well, as RFC 5424 has "
+            "it. Its receiver has to understand that: journald, which mostly has /dev/log, does not.",
         ),
     },
 )

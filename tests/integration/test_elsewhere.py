@@ -205,7 +205,7 @@ def test_a_receiver_that_hangs_delays_nobody_and_loses_nothing(tmp_path: Path, p
         daemon = Daemon(tmp_path / "daemon", settings=_settings(place, syslog=place / "syslog")).start()
         try:
             with daemon.caller() as caller:
-                for _ in range(300):
+                for _ in range(100):
                     caller.run(f"echo {'x' * 3000}")
             wait_for(lambda: daemon.status()["syslog"]["error"], "a fault")
             status, found = daemon.status(), _metrics(daemon)
@@ -214,10 +214,10 @@ def test_a_receiver_that_hangs_delays_nobody_and_loses_nothing(tmp_path: Path, p
     facts: dict[str, Any] = status["syslog"]
     records = daemon.records()
 
-    assert 300 == len([each for each in records if each["event"]["action"] == "command-drained"])
+    assert 100 == len([each for each in records if each["event"]["action"] == "command-drained"])
     assert list(range(1, len(records) + 1)) == [each["rexec"]["sequence"] for each in records]
     assert "it does not read what is sent" == facts["error"]
-    assert 100_000 < facts["waiting"] <= 4 * 1024 * 1024
+    assert 50_000 < facts["waiting"] <= 4 * 1024 * 1024
     (warning,) = status["warnings"]
     assert warning.startswith(f"syslog: {facts['error']}: ")
     assert 0 == found.value("rexecd_sink_up", sink="syslog")
