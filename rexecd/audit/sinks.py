@@ -25,8 +25,10 @@ from rexecd.log import Log
 
 #: Bytes of records that wait for a receiver: some thousands of them.
 MOST_WAITING: Final = 4 * 1024 * 1024
-#: How long one attempt to send waits, and how long it is before the next one where nobody listens.
+#: How long one attempt to send waits; after so many a receiver is not just busy.
 _PATIENCE: Final = 0.25
+_ATTEMPTS: Final = 8
+#: Before the next attempt where nobody listens.
 _RETRY: Final = 1.0
 #: How long the end of the service waits for what still waits.
 LAST_SECONDS: Final = 1.0
@@ -123,6 +125,7 @@ class Sink:
     def _deliver(self, data: bytes) -> bool:
         """Send one record, however long it takes; return False where it was given up."""
         rest = memoryview(b"")
+        attempts = 0
         while time.monotonic() < self._deadline:
             self._look_for_dropped()
             try:
@@ -132,7 +135,9 @@ class Sink:
                 rest = rest or memoryview(_framed(data, self._socket))
                 rest = rest[self._socket.send(rest, socket.MSG_NOSIGNAL) :]
             except TimeoutError:
-                self._fail(_FULL)
+                attempts += 1
+                if attempts >= _ATTEMPTS:
+                    self._fail(_FULL)
                 continue
             except OSError as error:
                 if error.errno == errno.EMSGSIZE:
