@@ -112,7 +112,7 @@ AUDIT: Final = Table(
             default=1.0,
         ),
         "max_size": Key(
-            Size(64 * 1024, 1024 * 1024 * _MEBIBYTE),
+            Size(64 * 1024, 512 * 1024 * _MEBIBYTE),
             "A file that would grow beyond is set aside, and a new one begun.",
             default=64 * _MEBIBYTE,
         ),

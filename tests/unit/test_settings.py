@@ -210,7 +210,7 @@ def _audit(draw: st.DrawFn) -> dict[str, Any]:
     return {
         "audit_sync": draw(st.sampled_from(["always", "interval", "none"])),
         "audit_step": draw(_TIMES),
-        "audit_max_size": draw(st.integers(64 * 1024, 2**40)),
+        "audit_max_size": draw(st.integers(64 * 1024, 2**39)),
         "audit_max_age": draw(st.none() | st.integers(1, 366 * 86400).map(float)),
         "audit_compress": draw(st.booleans()),
         "audit_keep": draw(st.none() | st.integers(1, 36600 * 86400).map(float)),
