@@ -162,11 +162,11 @@ def open_private(path: Path, flags: int) -> int:
     return descriptor
 
 
-def write_file(path: Path, data: bytes, *, mode: int) -> None:
+def write_file(path: Path, data: bytes, *, mode: int, durable: bool = True) -> None:
     """Replace `path` by `data` at once and for good; raise ConfigError, and then nothing changed.
 
-    The new file's name is fixed, so that what a crash leaves behind (it may be a secret) is
-    removed by the next call. One writer at a time, therefore.
+    Without `durable` it is not waited for the disk. The new file's name is fixed, so that what a crash
+    leaves behind (it may be a secret) is removed by the next call. One writer at a time, therefore.
     """
     new = path.with_name(f".{path.name}.new")
     try:
@@ -177,13 +177,15 @@ def write_file(path: Path, data: bytes, *, mode: int) -> None:
                 os.fchmod(descriptor, mode)
                 file.write(data)
                 file.flush()
-                os.fsync(descriptor)
+                if durable:
+                    os.fsync(descriptor)
             new.replace(path)
         except OSError:
             with contextlib.suppress(OSError):
                 new.unlink()
             raise
-        sync_directory(path.parent)
+        if durable:
+            sync_directory(path.parent)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
 

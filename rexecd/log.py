@@ -55,6 +55,11 @@ class Log:
         self._most = next(each.priority for each in Level if each.word == level)
         self._journal = journal
 
+    @property
+    def has_fields(self) -> bool:
+        """Return whether events go to the journal, where their fields can be searched for."""
+        return self._journal is not None
+
     def debug(self, message: str, **fields: object) -> None:
         """Log what helps to follow one connection."""
         self._log(Level.DEBUG, message, fields)

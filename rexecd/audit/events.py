@@ -56,6 +56,8 @@ class Action(enum.Enum):
     SEAM_VIOLATED = "seam-violated"
     TRAIL_OPENED = "trail-opened"
     TRAIL_REPAIRED = "trail-repaired"
+    TRAIL_RESUMED = "trail-resumed"
+    TRAIL_PRUNED = "trail-pruned"
 
 
 class Kind(enum.Enum):
@@ -130,6 +132,8 @@ EVENTS: Final[Mapping[Action, Event]] = {
     Action.SEAM_VIOLATED: Event(Kind.ALERT, ("intrusion_detection",), ("denied",), "failure"),
     Action.TRAIL_OPENED: Event(Kind.ACCEPT, ("file",), ("creation",)),
     Action.TRAIL_REPAIRED: Event(Kind.ALERT, ("file",), ("change",)),
+    Action.TRAIL_RESUMED: Event(Kind.ALERT, ("file",), ("change",)),
+    Action.TRAIL_PRUNED: Event(Kind.ACCEPT, ("file",), ("deletion",)),
 }
 
 #: Our name of a field, and its path in the record. Names ending in `_length` or `_sha256`
@@ -159,7 +163,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "pid": ("process", "pid"),
     "policy_digest": ("rexec", "policy_digest"),
     "port": ("source", "port"),
-    "previous_seal": ("rexec", "previous_seal"),
+    "previous_digest": ("rexec", "previous_digest"),
     "principal": ("user", "name"),
     "reason": ("event", "reason"),
     "replaces": ("rexec", "replaces"),
@@ -173,6 +177,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "timeout": ("rexec", "timeout"),
     "tls": ("rexec", "tls"),
     "token_id": ("rexec", "token_id"),
+    "removed_until": ("rexec", "removed_until"),
     "truncated": ("rexec", "truncated"),
     "unfinished": ("rexec", "unfinished"),
     "version": ("rexec", "version"),

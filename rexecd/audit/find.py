@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rexecd.audit.events import FIELDS
-from rexecd.audit.search import Line, Record, at, parse
+from rexecd.audit.lines import Line
+from rexecd.audit.search import Record, at, parse
 from rexecd.networks import Network, is_within
 
 #: How a line begins and ends that has the form of a record, and where its time stands.

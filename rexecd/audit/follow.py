@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from rexecd import limits
-from rexecd.audit.search import Line
+from rexecd.audit.lines import Line
 from rexecd.errors import ConfigError
 
 _BLOCK: Final = 1024 * 1024

@@ -4,8 +4,9 @@ The trail is a fold. `Chain` is a value: sealing or checking a line gives the li
 value, and whoever keeps the old one has not moved. No I/O here; `docs/AUDIT.md` 3 is the
 specification.
 
-Rule 1: the seal covers the exact bytes that stand in the file; nothing is parsed to check it.
+Rule 1: seal and digest cover the exact bytes that stand in the file; nothing is parsed to check them.
 Rule 2: the key of a record is gone once the record is sealed: keys only step forward.
+Rule 3: the digest needs no key, so that whoever has a signed one can check a trail without any secret.
 """
 
 import enum
@@ -20,7 +21,7 @@ from rexecd import limits
 from rexecd.errors import RexecError
 
 KEY_SIZE: Final = 32
-#: What the first record of a trail is sealed to.
+#: The digest of a trail without records, to which the first one is sealed.
 NOTHING: Final = bytes(32)
 
 _STEP: Final = b"rexecd trail key step\0"
@@ -28,6 +29,8 @@ _MARK: Final = b',"seal":"'
 _END: Final = b'"}}\n'
 #: What follows the sealed bytes: mark, seal, end.
 _TAIL: Final = len(_MARK) + 64 + len(_END)
+_SEAL: Final = slice(-len(_END) - 64, -len(_END))
+_ENDING: Final = re.compile(rb',"seal":"[0-9a-f]{64}"\}\}\n')
 _NUMBERED: Final = re.compile(rb'\{.*,"sequence":([1-9][0-9]{0,18})')
 _ENCODE: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False).encode
 
@@ -59,40 +62,47 @@ class Broken(RexecError):
 
 
 class Chain(NamedTuple):
-    """Where a trail stands: the number and key of its next record, and the last seal."""
+    """Where a trail stands: its next record's number and key, and what lies before."""
 
     sequence: int
-    key: bytes
-    previous: bytes
+    #: None: it is followed without the key, and seals are not checked.
+    key: bytes | None
+    #: Of every line so far.
+    digest: bytes
+    #: Of the last record, as it stands there; empty before the first one.
+    seal_text: bytes = b""
 
     def __repr__(self) -> str:
         return f"Chain(sequence={self.sequence})"  # the key is nobody's business
 
     @classmethod
-    def begin(cls, key: bytes) -> Self:
+    def begin(cls, key: bytes | None) -> Self:
         """Return the chain before the first record of a trail."""
         return cls(1, key, NOTHING)
 
     def seal(self, prefix: bytes) -> tuple[bytes, Self]:
-        """Return the sealed line of a record and the chain behind it."""
+        """Return the sealed line of a record and the chain behind it; only with the key."""
         body = b'%b,"sequence":%d' % (prefix, self.sequence)
-        seal = hmac.digest(self.key, self.previous + body, "sha256")
-        line = b"".join((body, _MARK, seal.hex().encode(), _END))
-        return line, self._after(seal)
+        seal = self._seal(body)
+        line = b"".join((body, _MARK, seal, _END))
+        return line, self._after(line, seal)
 
     def check(self, line: bytes) -> Self:
         """Return the chain behind `line`; raise Broken if it does not continue this one."""
         body = line[:-_TAIL]
         if not body.endswith(b',"sequence":%d' % self.sequence):
             self._complain(line)
-        seal = hmac.digest(self.key, self.previous + body, "sha256")
-        if line[-_TAIL:] != b"".join((_MARK, seal.hex().encode(), _END)):
+        seal = line[_SEAL]
+        if self.key is None:
+            if not _is_whole(line):
+                self._complain(line)
+        elif line[-_TAIL:] != b"".join((_MARK, self._seal(body), _END)):
             self._complain(line)
-        return self._after(seal)
+        return self._after(line, seal)
 
     def last_end(self) -> bytes:
         """Return how the line of the record before this place ends."""
-        return b',"sequence":%d%b%b%b' % (self.sequence - 1, _MARK, self.previous.hex().encode(), _END)
+        return b',"sequence":%d%b%b%b' % (self.sequence - 1, _MARK, self.seal_text, _END)
 
     def is_next(self, line: bytes) -> bool:
         """Return whether `line` has the form and the number of the next record."""
@@ -101,8 +111,14 @@ class Chain(NamedTuple):
         except Broken:
             return False
 
-    def _after(self, seal: bytes) -> Self:
-        return type(self)(self.sequence + 1, evolve(self.key), seal)
+    def _seal(self, body: bytes) -> bytes:
+        if self.key is None:
+            raise ValueError("sealing needs the key")
+        return hmac.digest(self.key, self.digest + body, "sha256").hex().encode()
+
+    def _after(self, line: bytes, seal: bytes) -> Self:
+        key = None if self.key is None else evolve(self.key)
+        return type(self)(self.sequence + 1, key, hashlib.sha256(self.digest + line).digest(), seal)
 
     def _complain(self, line: bytes) -> NoReturn:
         """Raise Broken for a line that does not fit, saying why."""
@@ -128,9 +144,14 @@ def number(line: bytes) -> int:
     if not line.endswith(b"\n"):
         raise Broken(Change.TORN, "the line has no end")
     match = _NUMBERED.fullmatch(line[:-_TAIL])
-    if match is None or not line[-_TAIL:].startswith(_MARK) or not line.endswith(_END):
+    if match is None or not _is_whole(line):
         raise Broken(Change.NOT_A_RECORD, "not a record of a trail")
     return int(match[1])
+
+
+def _is_whole(line: bytes) -> bool:
+    """Return whether a line ends as every record does; what its seal says is not looked at."""
+    return _ENDING.fullmatch(line, max(0, len(line) - _TAIL)) is not None
 
 
 def encode(record: Mapping[str, object]) -> bytes:

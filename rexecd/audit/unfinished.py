@@ -1,6 +1,7 @@
 """What a trail shows as begun and not as ended, when whoever wrote it was killed.
 
-The trail is read backwards, from its end to where its last writer began or ended.
+The trail is read backwards, from its end to where its last writer began or ended, through files that were set
+aside meanwhile, too.
 
 Rule 1: it takes a bounded time and memory. What lies beyond is not looked at, and that is said.
 Rule 2: lines are looked at as bytes, and only those of what is unfinished are parsed: a million go by in
@@ -9,16 +10,18 @@ about two seconds. No caller can forge what is looked for: inside a JSON text a 
 
 import json
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 
 from rexecd import limits
 from rexecd.audit import seal
 from rexecd.audit.events import FIELDS, Action
+from rexecd.audit.lines import is_compressed, opened, parts
 from rexecd.audit.seal import Broken
-from rexecd.errors import ConfigError
 
 _BLOCK: Final = 1024 * 1024
 #: So many records between two looks at the clock.
@@ -74,7 +77,7 @@ def unfinished(path: Path, *, seconds: float, most: int) -> Unfinished:
     deadline = time.monotonic() + seconds
     search = _Search()
     line = b""
-    for line in _backwards(path):
+    for line in (line for part in reversed(parts(path)) for line in _backwards(part.path)):
         start = line.find(_ACTION, 0, _HEAD) + len(_ACTION)
         action = line[start : line.find(b'"', start)]
         if action == _STOPPED:
@@ -148,20 +151,27 @@ class _Search:
 
 def _backwards(path: Path) -> Iterator[bytes]:
     """Yield the lines of a file from the last to the first; raise ConfigError."""
-    try:
-        with path.open("rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            rest = b""
-            for start in range(size - 1 - (size - 1) % _BLOCK, -1, -_BLOCK):
-                block = os.pread(file.fileno(), min(_BLOCK, size - start), start)
-                lines = (block + rest).split(b"\n")
-                # Whatever is longer than a record is none.
-                rest = lines[0] if len(lines[0]) <= limits.MAX_RECORD else b""
-                yield from filter(None, reversed(lines[1:]))
-            if rest:
-                yield rest
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    with opened(path) as file:
+        if not is_compressed(path):
+            yield from _lines_back(file)
+            return
+        with tempfile.TemporaryFile() as plain:
+            shutil.copyfileobj(file, plain, _BLOCK)
+            plain.flush()
+            yield from _lines_back(plain)
+
+
+def _lines_back(file: IO[bytes]) -> Iterator[bytes]:
+    size = os.fstat(file.fileno()).st_size
+    rest = b""
+    for start in range(size - 1 - (size - 1) % _BLOCK, -1, -_BLOCK):
+        block = os.pread(file.fileno(), min(_BLOCK, size - start), start)
+        lines = (block + rest).split(b"\n")
+        # Whatever is longer than a record is none.
+        rest = lines[0] if len(lines[0]) <= limits.MAX_RECORD else b""
+        yield from filter(None, reversed(lines[1:]))
+    if rest:
+        yield rest
 
 
 def _value(line: bytes, name: bytes) -> bytes:

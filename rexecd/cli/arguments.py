@@ -86,7 +86,19 @@ def _add_audit_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
         "file", metavar="FILE", nargs="?", type=Path, help="instead of the trail"
     )
     parsers["audit verify"].add_argument(
-        "--key", metavar="FILE", type=Path, help="the verification key that 'rexecd init' made"
+        "--key", metavar="FILE", type=Path, help="the auditor's key, as 'rexecd audit init-key' gave it"
+    )
+    parsers["audit verify"].add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        dest="checkpoints",
+        action="append",
+        default=[],
+        type=Path,
+        help="signed checkpoints of the trail, one behind the other; may be repeated",
+    )
+    parsers["audit init-key"].add_argument(
+        "--out", metavar="FILE", type=Path, help="write it to a new file instead of showing it"
     )
 
 

@@ -1,4 +1,4 @@
-"""The verbs on the trail: show, follow, stats, story and verify."""
+"""The verbs that read the trail for people: show, follow, stats and story."""
 
 import argparse
 import contextlib
@@ -8,7 +8,6 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, tzinfo
-from pathlib import Path
 from typing import Final
 
 from rexecd.audit import cells, moments
@@ -16,13 +15,12 @@ from rexecd.audit import stats as counting
 from rexecd.audit.find import Sieve, Wanted, action_of, is_framed
 from rexecd.audit.find import select as select_records
 from rexecd.audit.follow import Follower
-from rexecd.audit.search import Line, Record, as_it_is, lines, render, verify
+from rexecd.audit.lines import Line, lines, whole
+from rexecd.audit.search import Record, as_it_is, render
 from rexecd.audit.story import Story
 from rexecd.cli import say
-from rexecd.cli.init import VERIFICATION_KEY
 from rexecd.cli.owner import act_as_owner
 from rexecd.errors import ConfigError
-from rexecd.files import read_file
 from rexecd.networks import networks
 from rexecd.settings import load_settings
 
@@ -70,7 +68,7 @@ def show(arguments: argparse.Namespace) -> int:
     """Print what is wanted of the trail, one safe line a record, as JSON, or as CSV."""
     trail = _trail(arguments)
     printer = _Printer(arguments)
-    for record in select_records(_all(trail), Sieve(_wanted(arguments)), last=arguments.limit):
+    for record in select_records(trail(), Sieve(_wanted(arguments)), last=arguments.limit):
         printer.add(record)
     printer.flush()
     return 0
@@ -104,7 +102,7 @@ def stats(arguments: argparse.Namespace) -> int:
     trail = _trail(arguments)
     sieve = Sieve(_wanted(arguments))
     counts = counting.Stats(arguments.limit or _ROWS)
-    for line in _all(trail):
+    for line in trail():
         if action_of(line.data) in counting.COUNTED or not is_framed(line.data):
             record = sieve.find(line)
             if record is not None:
@@ -146,7 +144,7 @@ def story(arguments: argparse.Namespace) -> int:
     sieve = Sieve(Wanted(values={"connection_id": frozenset({connection})}))
     told = Story(connection, time=_time(arguments))
     damaged = 0
-    for record in select_records(_all(trail), sieve):
+    for record in select_records(trail(), sieve):
         if "unreadable" in record:
             damaged += 1
         else:
@@ -163,32 +161,15 @@ def story(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def check(arguments: argparse.Namespace) -> int:
-    """Say good, or the first record that was touched; 1 if there is one."""
-    head = None
-    path = arguments.key
-    if path is None or not arguments.files:  # with both, this is another machine, without our settings
-        settings = load_settings(arguments.config)
-        path = path or settings.source.parent / VERIFICATION_KEY
-        if not arguments.files and settings.trail_key.exists():
-            head = settings.trail_key
-    key = read_file(path, secret=True, hint="name the verification key with --key")
-    trail = _trail(arguments)  # the key is root's, and has been read
-    report = verify(trail, key.decode(errors="replace").strip(), head=head)
-    say.out(f"rexecd: {report}")
-    return 0 if report.good else 1
-
-
-def _trail(arguments: argparse.Namespace) -> list[Path]:
-    """Return the files to read, as whoever owns them."""
-    trail = list(arguments.files) or [load_settings(arguments.config).audit]
-    act_as_owner(trail[0])
-    return trail
-
-
-def _all(trail: list[Path]) -> Iterator[Line]:
-    for path in trail:
-        yield from lines(path)
+def _trail(arguments: argparse.Namespace) -> Callable[[], Iterator[Line]]:
+    """Return what reads the files, as whoever owns them: those that are named, or all of the trail."""
+    named = list(arguments.files)
+    if named:
+        act_as_owner(named[0])
+        return lambda: (line for path in named for line in lines(path))
+    path = load_settings(arguments.config).audit
+    act_as_owner(path if path.exists() else path.parent)
+    return lambda: whole(path)
 
 
 def _wanted(arguments: argparse.Namespace) -> Wanted:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
-from rexecd.audit.trail import load_chain
+from rexecd.audit.keys import load_chain
 from rexecd.cli import say
 from rexecd.cli.owner import MONITORS, act_as_owner
 from rexecd.errors import ConfigError, Fault, RexecError

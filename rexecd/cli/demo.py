@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from rexecd.audit.search import read, render, verify
+from rexecd.audit.keys import decode_auditor_key, load_chain
+from rexecd.audit.lines import whole
+from rexecd.audit.search import read, render
+from rexecd.audit.verify import Knowledge, verify
 from rexecd.cli import say
 from rexecd.cli.init import Layout, lay_out, program
 from rexecd.cli.monitor import opened_service
@@ -92,8 +95,9 @@ def demo(_: argparse.Namespace) -> int:
         for record in read([settings.audit]):
             if str(record.get("event", {}).get("action", "")).startswith("command-"):
                 say.out(render(record))
-        key = read_file(made.verification_key, secret=True).decode().strip()
-        report = verify([settings.audit], key, head=settings.trail_key)
+        key = decode_auditor_key(read_file(made.verification_key, secret=True).decode())
+        known = Knowledge(key=key.seals, head=load_chain(settings.trail_key), is_whole=True)
+        report = verify(whole(settings.audit), known)
         say.out(f"\n# and nobody has touched it\n{report}")
         good &= report.good
     if not good:

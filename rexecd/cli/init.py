@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import rexecd
-from rexecd.audit.trail import create_key
+from rexecd.audit.keys import create_keys
 from rexecd.cli import say
 from rexecd.errors import ConfigError
 from rexecd.files import write_file
@@ -66,8 +66,8 @@ def lay_out(directory: Path, hosts: Sequence[str], *, settings: str = "", policy
     for name, (content, mode) in files.items():
         write_file(directory / name, content, mode=mode)
     Store(directory / "state" / "tokens.sqlite").close()
-    key = create_key(directory / "state")
-    write_file(directory / VERIFICATION_KEY, f"{key}\n".encode(), mode=_PRIVATE)
+    key = create_keys(directory / "state", hosts[0])
+    write_file(directory / VERIFICATION_KEY, key.encode().encode(), mode=_PRIVATE)
     return Layout(
         directory / "rexecd.yaml",
         directory / "certs" / "ca.pem",

@@ -11,8 +11,10 @@ from typing import Final, NamedTuple
 
 from rexecd import __version__
 from rexecd.audit.events import Action
+from rexecd.audit.keeper import Care, Keeper
+from rexecd.audit.keys import load_signer
 from rexecd.audit.sinks import opened_sinks
-from rexecd.audit.trail import Trail
+from rexecd.audit.trail import Terms, Trail
 from rexecd.cli import say
 from rexecd.clock import Clock
 from rexecd.confine import hide_memory, raise_descriptor_limit, restore_signals
@@ -29,6 +31,7 @@ from rexecd.monitor.exposition import Form
 from rexecd.monitor.leftovers import settle
 from rexecd.monitor.measure import metrics
 from rexecd.monitor.metricsfile import MetricsFile
+from rexecd.monitor.publisher import FILE_NAME, Publisher
 from rexecd.monitor.server import AdminServer, SeamServer, descriptors_needed, tasks_needed
 from rexecd.monitor.service import Service, load_feasible
 from rexecd.policy.model import Policy
@@ -37,8 +40,6 @@ from rexecd.settings import Settings, load_settings
 from rexecd.systemd import Manager
 from rexecd.tasks import check_tasks
 
-#: How often the trail is synced and its key's past forgotten.
-_PERSIST_EVERY: Final = 1.0
 #: For closing the operator's door, ending workers, and the trail's last step.
 _LAST_SECONDS: Final = 15.0
 #: How often it is looked for workers that nobody needs any more, and how the trail is.
@@ -69,7 +70,13 @@ def opened_service(
         policy = policy or load_feasible(settings)
         store = Store(settings.tokens)
         try:
-            trail = Trail.open(settings.audit, settings.trail_key, clock=Clock(), policy_digest=policy.digest)
+            trail = Trail.open(
+                settings.audit,
+                settings.trail_key,
+                clock=Clock(),
+                terms=Terms(settings.audit_sync, settings.audit_max_size),
+                policy_digest=policy.digest,
+            )
         except BaseException:
             store.close()
             raise
@@ -81,6 +88,27 @@ def opened_service(
                 yield service
             finally:
                 service.close()
+
+
+@contextlib.contextmanager
+def kept_trail(service: Service) -> Iterator[None]:
+    """Look after the service's trail: its steps and checkpoints, and its old files; raise ConfigError."""
+    settings, trail, log = service.settings, service.trail, service.log
+    with contextlib.ExitStack() as stack:
+        signer = load_signer(settings.state)
+        if signer is None:
+            log.warning("the trail has no checkpoints: 'rexecd audit init-key' makes a key for them")
+        else:
+            path = settings.audit.with_name(FILE_NAME)
+            publisher = Publisher(signer, path, settings.audit_checkpoint_command, log=log)
+            stack.callback(publisher.close)
+            trail.on_step = publisher.publish
+        stack.callback(trail.close)  # with the last step, and its checkpoint
+        care = Care(settings.audit_step, settings.audit_max_age, settings.audit_compress, settings.audit_keep)
+        keeper = Keeper(trail, settings.audit, care, clock=service.clock, log=log)
+        keeper.start()
+        stack.callback(keeper.stop)
+        yield
 
 
 @contextlib.contextmanager
@@ -117,6 +145,7 @@ def monitor(arguments: argparse.Namespace) -> int:
         check_tasks(tasks_needed(settings), what=what)
         with (
             opened_service(settings, workers=workers, log=log) as service,
+            kept_trail(service),
             opened_doors(settings, manager, gateway) as doors,
         ):
             return _serve(_Parts(service, workers, keeper, manager), doors, arguments.lifeline)
@@ -137,8 +166,7 @@ def _serve(parts: _Parts, doors: Doors, lifeline: int | None) -> int:
     settings, log = service.settings, service.log
     os.chdir("/")
     hide_memory()
-    signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-    service.trail.start_keeper(_PERSIST_EVERY)
+    signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
     left = settle(service.trail, settings.audit)
     if left:
         log.warning("the monitor before was killed", **left)
@@ -244,6 +272,9 @@ def _wait_for_the_end(parts: _Parts, signals: Signals, lifelines: list[int]) -> 
             manager.reloading()
             _reload(service)
             manager.ready(_news(service))
+        if signal.SIGUSR1 in numbers:
+            with contextlib.suppress(TrailError):  # status and log say what is wrong
+                service.trail.set_aside("the one before was set aside for a signal")
         if ENDING.intersection(numbers):
             return 0
         if workers.fileno() in ready:

@@ -10,6 +10,7 @@ import grp
 import os
 import pwd
 import shutil
+import socket
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from rexecd.audit.trail import create_key
+from rexecd.audit.keys import create_keys
 from rexecd.cli import tools
 from rexecd.cli.init import AUTHORITY_DAYS, SERVER_DAYS
 from rexecd.errors import ConfigError
@@ -208,8 +209,8 @@ class State:
 
     def do(self) -> None:
         """Make it; raise ConfigError."""
-        key = create_key(self.directory)
-        write_file(self.verification_key, f"{key}\n".encode(), mode=0o600)
+        key = create_keys(self.directory, socket.gethostname())
+        write_file(self.verification_key, key.encode().encode(), mode=0o600)
         Store(self.directory / "tokens.sqlite").close()
         for name in os.listdir(self.directory):  # noqa: PTH208 - names are what is wanted
             _give(self.directory / name, self.user, self.user)

@@ -12,8 +12,11 @@ from rexecd.audit.trail import Trail
 from rexecd.audit.unfinished import unfinished
 
 _KILLED: Final = "the monitor was killed"
-#: A start is not delayed by more than about two seconds, whatever the length of the trail.
-_SEARCH_TIME: Final = 2.0
+#: Nobody saw how it ended.
+_UNKNOWN: Final = "unknown"
+#: A start is not delayed by more than about ten seconds, whatever the length of the trail: some five million
+#: records. systemd waits for ninety.
+_SEARCH_TIME: Final = 10.0
 #: Some tens of megabytes. A monitor has never had as many connections at a time.
 _MOST: Final = 200_000
 
@@ -28,9 +31,11 @@ def settle(trail: Trail, path: Path) -> dict[str, object]:
     if not left.was_killed:
         return {}
     for context in left.commands:
-        trail.recorder(**context).record(Action.COMMAND_KILLED, reason=_KILLED, duration=None)
+        trail.recorder(**context).record(
+            Action.COMMAND_KILLED, outcome=_UNKNOWN, reason=_KILLED, duration=None
+        )
     for context in left.connections:
-        trail.recorder(**context).record(Action.CONNECTION_CLOSED, reason=_KILLED)
+        trail.recorder(**context).record(Action.CONNECTION_CLOSED, outcome=_UNKNOWN, reason=_KILLED)
     reason = f"{_KILLED} before this start"
     if left.back_to is not None:
         reason += f"; what began before record {left.back_to} was not looked for"

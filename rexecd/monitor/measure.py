@@ -18,7 +18,7 @@ _PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+)---
 
 def metrics(service: Service, form: Form, *, is_up: bool = True) -> str:
     """Return all metrics as text."""
-    return render(families(service.meter, _facts(service, is_up=is_up), lag=0.0), form)
+    return render(families(service.meter, _facts(service, is_up=is_up), lag=service.trail.behind), form)
 
 
 def _facts(service: Service, *, is_up: bool) -> Facts:
@@ -45,6 +45,7 @@ def _facts(service: Service, *, is_up: bool) -> Facts:
         trail_sequence=service.trail.sequence,
         is_trail_healthy=service.trail.healthy,
         trail_lost=service.trail.lost,
+        trail_owed=service.trail.owed,
         sinks={sink.name: sink.condition for sink in service.sinks},
     )
 

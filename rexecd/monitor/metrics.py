@@ -39,11 +39,13 @@ class Facts(NamedTuple):
     trail_sequence: int
     is_trail_healthy: bool
     trail_lost: int
+    #: Ends that are written as soon as something can be.
+    trail_owed: int
     sinks: Mapping[str, Condition]
 
 
 def families(meter: Meter, facts: Facts, *, lag: float) -> list[Family]:
-    """Return everything; `lag` is the trail's: seconds since the oldest record that is not durable yet."""
+    """Return everything; `lag` is for how many seconds records wait for the trail's next step."""
     return [
         *_about_service(facts),
         *_about_commands(meter),
@@ -176,9 +178,10 @@ def _about_trail(meter: Meter, facts: Facts, lag: float) -> Iterator[Family]:
     yield gauge("rexecd_trail_sequence", "The number of the last record.", _one(facts.trail_sequence))
     yield gauge("rexecd_trail_healthy", "Whether the trail can be written.", _one(facts.is_trail_healthy))
     yield counter("rexecd_trail_lost_records", "Records that could not be written.", _one(facts.trail_lost))
+    yield gauge("rexecd_trail_owed_records", "Ends that are still to be written.", _one(facts.trail_owed))
     yield gauge(
         "rexecd_trail_lag_seconds",
-        "How long the oldest record waits that is not durable yet.",
+        "How long records wait for the next step, which makes them durable and forgets their keys.",
         _one(lag),
         unit="seconds",
     )

@@ -53,7 +53,7 @@ class MetricsFile:
 
     def _write(self, *, is_up: bool) -> None:
         try:
-            files.write_file(self._path, self._describe(is_up).encode(), mode=_MODE)
+            files.write_file(self._path, self._describe(is_up).encode(), mode=_MODE, durable=False)
         except ConfigError as error:
             self._fail(str(error))
         except Exception as error:  # noqa: BLE001 - the edge of a thread: metrics are worth nobody's end

@@ -12,7 +12,7 @@ import select
 from typing import Final
 
 from rexecd.audit.events import Action
-from rexecd.audit.trail import Recorder
+from rexecd.audit.recorder import Recorder
 from rexecd.errors import Code, Refused, RemoteProtocolError, TrailError, Unavailable
 from rexecd.execution.contain import Execution, Outcome
 from rexecd.execution.spawn import Streams
@@ -71,9 +71,7 @@ class Running:
                 execution.abandon()
                 raise
         outcome = execution.reap()
-        with contextlib.suppress(TrailError):
-            # It did run: its caller hears how it ended, and the next record that fails ends the session.
-            self._record_end(execution, outcome, over)
+        self._record_end(execution, outcome, over)
         if isinstance(over, Refused):
             self._conversation.refuse(self._request_id, over)
             return None
@@ -228,7 +226,7 @@ class Running:
                 how["reason"] = f"finished without its caller: {getattr(over, 'reason', over)}"
         if not outcome.is_clean:
             how["reason"] = "; ".join(filter(None, [str(how.get("reason", "")), _LEFT_OVER]))
-        self._recorder.record(action, **how)
+        self._recorder.record_end(action, **how)
 
 
 def _is_lost(over: Exception) -> bool:

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from rexecd import __version__
 from rexecd.audit.events import Action
+from rexecd.audit.recorder import Recorder
 from rexecd.audit.sinks import Sink
-from rexecd.audit.trail import Recorder, Trail
+from rexecd.audit.trail import Trail
 from rexecd.clock import Clock
 from rexecd.errors import ConfigError, Fault
 from rexecd.execution.identity import defaults, describe
@@ -244,6 +245,9 @@ class Service:
                 "healthy": self.trail.healthy,
                 "error": self.trail.last_error,
                 "lost": self.trail.lost,
+                "owed": self.trail.owed,
+                "behind": round(self.trail.behind, 3),
+                "aside_error": self.trail.aside_error,
             },
             **{sink.name: sink.condition._asdict() for sink in self.sinks},
             **({} if self.metrics_file is None else {"metrics_file": {"error": self.metrics_file.error}}),

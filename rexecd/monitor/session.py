@@ -13,7 +13,7 @@ import time
 from typing import Final
 
 from rexecd.audit.events import Action
-from rexecd.audit.trail import Recorder
+from rexecd.audit.recorder import Recorder
 from rexecd.errors import Code, Refused, RemoteProtocolError, TrailError, Unavailable
 from rexecd.execution.spawn import spawn
 from rexecd.files import Resolver
@@ -108,7 +108,7 @@ class MonitorSession:
         finally:
             self._service.sessions.end()
             recorder = self._recorder.bind(policy_digest=self._service.policy.digest)
-            recorder.record(Action.CONNECTION_CLOSED, reason=reason)
+            recorder.record_end(Action.CONNECTION_CLOSED, reason=reason)
 
     def _serve(self) -> None:
         """Answer one question after the other; raise what ends the session."""
@@ -240,7 +240,7 @@ class MonitorSession:
         return running.watch(execution, streams)
 
     def _drained(self, drained: seam.Drained) -> None:
-        self._recorder_of_command.record(
+        self._recorder_of_command.record_end(
             Action.COMMAND_DRAINED,
             output_bytes=drained.output,
             error_output_bytes=drained.error_output,

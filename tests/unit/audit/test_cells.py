@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rexecd.audit.cells import HEADER, cell, of_record, row
-from rexecd.audit.search import Line, parse
+from rexecd.audit.lines import Line
+from rexecd.audit.search import parse
 
 VALUES = st.none() | st.integers() | st.booleans() | st.floats() | st.text() | st.lists(st.text(), max_size=2)
 

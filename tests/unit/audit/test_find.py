@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from rexecd.audit.events import Action, shape
 from rexecd.audit.find import Sieve, Wanted, action_of, is_framed, select
+from rexecd.audit.lines import Line
 from rexecd.audit.seal import Chain, encode
-from rexecd.audit.search import Line, Record, parse
+from rexecd.audit.search import Record, parse
 
 PRINCIPALS = ["ci", "ann", "c", 'a"b', "é", "a\\b", "\x7f"]
 RULES = ["disk", "service.restart", "ci"]

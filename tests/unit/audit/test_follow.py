@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rexecd import limits
 from rexecd.audit.follow import Follower
-from rexecd.audit.search import lines
+from rexecd.audit.lines import lines
 from rexecd.errors import ConfigError
 
 

@@ -39,7 +39,8 @@ def test_a_line_is_what_the_document_says() -> None:
     assert first == body + b',"seal":"' + seal.hex().encode() + b'"}}\n'
     key = hashlib.sha256(b"rexecd trail key step\x00" + KEY).digest()
     body = b'{"rexec":{"count":1,"sequence":2'
-    following = hmac.new(key, seal + body, hashlib.sha256).hexdigest()
+    digest = hashlib.sha256(NOTHING + first).digest()
+    following = hmac.new(key, digest + body, hashlib.sha256).hexdigest()
     assert second == body + b',"seal":"' + following.encode() + b'"}}\n'
 
 

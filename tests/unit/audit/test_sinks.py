@@ -12,10 +12,11 @@ import pytest
 
 from rexecd.audit.events import Action
 from rexecd.audit.sinks import Sink, opened_sinks
-from rexecd.audit.trail import Trail, create_key
+from rexecd.audit.trail import Trail
 from rexecd.clock import Clock
 from tests.harness import wait_for
 from tests.receivers import Journal, Receiver, Told
+from tests.trails import new_key
 
 
 @pytest.fixture
@@ -176,7 +177,7 @@ def test_one_record_that_cannot_be_sent_ends_nothing(tmp_path: Path, opened: Cal
 def test_the_trail_goes_to_both_and_the_file_has_all(tmp_path: Path, log: Told) -> None:
     """What the receivers have is what stands in the file; a deaf one loses nothing there."""
     tmp_path.chmod(0o700)
-    create_key(tmp_path)
+    new_key(tmp_path)
     path = tmp_path / "audit.jsonl"
     with (
         Journal(tmp_path / "journal") as journal,
@@ -203,7 +204,7 @@ def test_the_trail_goes_to_both_and_the_file_has_all(tmp_path: Path, log: Told) 
 def test_without_receivers_nothing_is_opened(tmp_path: Path, log: Told) -> None:
     """The default."""
     tmp_path.chmod(0o700)
-    create_key(tmp_path)
+    new_key(tmp_path)
     before = threading.active_count()
     with (
         Trail.open(tmp_path / "audit.jsonl", tmp_path / "trail.key", clock=Clock()) as trail,

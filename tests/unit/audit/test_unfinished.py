@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from rexecd.audit import unfinished as module
 from rexecd.audit.events import Action
+from rexecd.audit.keys import KEY_NAME
 from rexecd.audit.search import read
-from rexecd.audit.trail import KEY_NAME, Trail, create_key
+from rexecd.audit.trail import Trail
 from rexecd.audit.unfinished import Unfinished, unfinished
 from rexecd.clock import Clock
 from rexecd.errors import ConfigError
 from rexecd.monitor.leftovers import settle
+from tests.trails import new_key
 
 ENDS = (Action.COMMAND_EXITED, Action.COMMAND_KILLED, Action.COMMAND_TIMED_OUT, Action.COMMAND_REFUSED)
 Make = Callable[[], Trail]
@@ -66,7 +68,7 @@ class Writer:
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
     """Give what opens a trail, again and again: whoever had it before was killed."""
-    create_key(tmp_path)
+    new_key(tmp_path)
     opened: list[Trail] = []
 
     def again() -> Trail:
@@ -196,7 +198,7 @@ def test_it_finds_what_reading_forwards_would(
 ) -> None:
     """Any order that a monitor can write, in pieces of any size."""
     directory = tmp_path_factory.mktemp("trail")
-    create_key(directory)
+    new_key(directory)
     commands: dict[str, bool] = {}
     connections: dict[str, bool] = {}
     fresh = itertools.count()
@@ -277,7 +279,7 @@ def test_what_is_no_record_is_passed_over(writer: Writer, path: Path, junk: byte
 def test_a_trail_that_cannot_be_read_is_a_fault_of_the_configuration(tmp_path: Path) -> None:
     """One line, with the path."""
     with pytest.raises(ConfigError, match="cannot be read"):
-        _find(tmp_path / "missing")
+        _find(tmp_path / "missing" / "audit.jsonl")
 
 
 def test_a_start_records_the_end_of_all_that_was_left(writer: Writer, make: Make, path: Path) -> None:
@@ -295,10 +297,10 @@ def test_a_start_records_the_end_of_all_that_was_left(writer: Writer, make: Make
     assert {"reason": "the monitor was killed before this start", "unfinished": 2} == done
     assert 0 == again["unfinished"]
     assert [
-        ("command-killed", "c1-1", "failure"),
-        ("command-killed", "c2-1", "failure"),
-        ("connection-closed", None, "success"),
-        ("connection-closed", None, "success"),
+        ("command-killed", "c1-1", "unknown"),
+        ("command-killed", "c2-1", "unknown"),
+        ("connection-closed", None, "unknown"),
+        ("connection-closed", None, "unknown"),
     ] == [
         (each["event"]["action"], each["rexec"].get("request_id"), each["event"]["outcome"])
         for each in written

@@ -59,6 +59,7 @@ FACTS = Facts(
     trail_sequence=12,
     is_trail_healthy=True,
     trail_lost=0,
+    trail_owed=0,
     sinks={"journal": Condition(13, 14, 15, None), "syslog": Condition(0, 0, 0, "deaf")},
 )
 

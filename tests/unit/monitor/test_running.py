@@ -45,6 +45,10 @@ class Recording:
             raise TrailError("full")
         self.records.append((action, fields))
 
+    def record_end(self, action: Action, **fields: Any) -> None:
+        """Keep one, whatever is wrong with the trail."""
+        self.records.append((action, fields))
+
     @property
     def last(self) -> tuple[Action, str | None]:
         """Return the last action, and the reason it gives."""

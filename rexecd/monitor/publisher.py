@@ -1,0 +1,119 @@
+"""Checkpoints on their way out: to a file beside the trail, to the journal, to the operator's own command.
+
+The command is started here and not through execution/: it is the operator's, and runs as the monitor itself.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+from typing import Final
+
+from rexecd.audit.checkpoint import Signer
+from rexecd.audit.seal import Chain
+from rexecd.errors import ConfigError
+from rexecd.files import program_fault, write_file
+from rexecd.log import Log
+
+#: The newest checkpoint, beside the trail.
+FILE_NAME: Final = "checkpoint"
+_ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+#: How long the command may take for one.
+_PATIENCE: Final = 30.0
+
+
+class Publisher:
+    """Signs what the trail has reached, and sends it where it is wanted."""
+
+    def __init__(self, signer: Signer, path: Path, command: tuple[str, ...], *, log: Log) -> None:
+        self._signer = signer
+        self._path = path
+        self._log = log
+        self._command = _Command(command, log=log) if command else None
+
+    def publish(self, chain: Chain) -> None:
+        """Sign a place in the trail and send that; what goes wrong is logged."""
+        note = self._signer.sign(chain.sequence - 1, chain.digest)
+        try:
+            write_file(self._path, note.encode(), mode=0o644, durable=False)
+        except ConfigError as error:
+            self._log.warning(f"a checkpoint was not written: {error}")
+        if self._log.has_fields:  # a line a second on a terminal helps nobody
+            self._log.info("checkpoint of the trail", records=chain.sequence - 1, checkpoint=note)
+        if self._command is not None:
+            self._command.give(note)
+
+    def close(self) -> None:
+        """Wait until the last checkpoint has been sent, but not for ever."""
+        if self._command is not None:
+            self._command.close()
+
+
+class _Command:
+    """The operator's command, one at a time, in a thread; meanwhile only the newest note waits for it."""
+
+    def __init__(self, argv: tuple[str, ...], *, log: Log) -> None:
+        self._argv = argv
+        self._log = log
+        self._changed = threading.Condition()
+        self._note: str | None = None
+        self._is_closed = False
+        self._fault: str | None = None
+        self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
+        self._thread.start()
+
+    def give(self, note: str) -> None:
+        with self._changed:
+            self._note = note
+            self._changed.notify()
+
+    def close(self) -> None:
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        self._thread.join(_PATIENCE)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._note is not None or self._is_closed)
+                note, self._note = self._note, None
+            if note is None:
+                return
+            self._take_note(self._run(note))
+
+    def _run(self, note: str) -> str | None:
+        """Run the command with a note; return what went wrong."""
+        fault = program_fault(self._argv[0])
+        if fault is not None:
+            return fault
+        try:
+            process = subprocess.Popen(
+                self._argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=_ENVIRONMENT,
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            return f"cannot be started: {error.strerror}"
+        try:
+            process.communicate(note.encode(), timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            return f"ended after {_PATIENCE:.0f}s"
+        return None if process.returncode == 0 else f"exit status {process.returncode}"
+
+    def _take_note(self, fault: str | None) -> None:
+        """Log once what is wrong, and once that nothing is any more."""
+        if fault and fault != self._fault:
+            self._log.warning(f"checkpoint_command: {self._argv[0]}: {fault}")
+        elif self._fault and not fault:
+            self._log.info("checkpoint_command: takes checkpoints again")
+        self._fault = fault

@@ -1,0 +1,34 @@
+"""Trails for tests: keys, and what verify says of some files."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rexecd.audit.checkpoint import Checkpoint
+from rexecd.audit.keys import create_keys, load_chain
+from rexecd.audit.lines import lines
+from rexecd.audit.verify import Knowledge, Report, verify
+
+
+def new_key(state: Path) -> bytes:
+    """Make the keys of a trail, and return the one that verifies its seals."""
+    key = create_keys(state, "test").seals
+    assert key is not None
+    return key
+
+
+def verified(
+    paths: Iterable[Path],
+    key: bytes | None,
+    *,
+    head: Path | None = None,
+    checkpoints: Sequence[Checkpoint] = (),
+    is_whole: bool = False,
+) -> Report:
+    """Return what is found in some files of a trail, the oldest first."""
+    known = Knowledge(
+        key=key,
+        head=None if head is None else load_chain(head),
+        checkpoints=checkpoints,
+        is_whole=is_whole,
+    )
+    return verify((line for path in paths for line in lines(path)), known)
