@@ -15,21 +15,17 @@ may hold nothing that starts a program.
 import contextlib
 import enum
 import os
-import re
 import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from rexecd.printable import printable, without_tokens
-
-JOURNAL: Final = Path("/run/systemd/journal/socket")
+from rexecd.journal import JOURNAL, connect_journal, entry
+from rexecd.printable import printable, quoted, without_tokens
 
 #: Longest text of one event or field; a datagram holds some hundred of them.
 _MOST: Final = 2048
-#: What can stand bare in a line. Anything else is quoted and escaped, so that nobody can forge a field.
-_BARE: Final = re.compile(r"[A-Za-z0-9._:@/+\[\],-]+")
 
 
 class Level(enum.Enum):
@@ -84,7 +80,7 @@ class Log:
         if level.priority > self._most:
             return
         texts = {name: _text(value) for name, value in fields.items()}
-        words = [_line(message), *(f"{name}={_quoted(text)}" for name, text in texts.items() if text)]
+        words = [_line(message), *(f"{name}={quoted(text)}" for name, text in texts.items() if text)]
         line = " ".join(words)
         if not self._sent(level, line, texts):
             prefix = "" if level is Level.INFO else f"{level.word}: "
@@ -96,10 +92,10 @@ class Log:
         """Send an event to the journal; return whether it took it."""
         if self._journal is None:
             return False
-        entry = {"MESSAGE": line, "PRIORITY": str(level.priority), "SYSLOG_IDENTIFIER": self._program}
-        entry |= {f"REXECD_{name.upper()}": text for name, text in texts.items() if text}
+        fields = {"MESSAGE": line, "PRIORITY": str(level.priority), "SYSLOG_IDENTIFIER": self._program}
+        fields |= {f"REXECD_{name.upper()}": text for name, text in texts.items() if text}
         try:
-            self._journal.send(b"".join(map(_field, entry, entry.values())), socket.MSG_DONTWAIT)
+            self._journal.send(entry(fields), socket.MSG_DONTWAIT)
         except OSError:
             return False
         return True
@@ -114,11 +110,9 @@ def open_log(program: str, level: str, *, journal: Path = JOURNAL) -> Log:
     log = Log(program, level=level)
     if not _leads_to_journal():
         return log
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
-        sock.connect(str(journal))
+        sock = connect_journal(journal)
     except OSError as error:
-        sock.close()
         log.warning("the journal cannot be reached: events have no fields", reason=error.strerror)
         return log
     return Log(program, level=level, journal=sock)
@@ -143,17 +137,3 @@ def _text(value: object) -> str:
 
 def _line(text: str) -> str:
     return printable(without_tokens(text[:_MOST]))
-
-
-def _quoted(text: str) -> str:
-    if _BARE.fullmatch(text):
-        return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-
-
-def _field(name: str, text: str) -> bytes:
-    """Return a field as the journal takes it: what has several lines comes with its length."""
-    data = text.encode("utf-8", "backslashreplace")
-    if b"\n" not in data:
-        return b"%b=%b\n" % (name.encode(), data)
-    return b"%b\n%b%b\n" % (name.encode(), len(data).to_bytes(8, "little"), data)

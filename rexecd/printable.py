@@ -8,6 +8,8 @@ import re
 from typing import Final
 
 _TOKEN: Final = re.compile(r"rxt_[0-9A-Za-z]+(?:_[0-9A-Za-z]*)?")
+#: What can stand bare in a line. Anything else is quoted and escaped, so that nobody can forge a field.
+_BARE: Final = re.compile(r"[A-Za-z0-9._:@/+\[\],-]+")
 _BYTE: Final = 0x100
 _BASIC_PLANE: Final = 0x10000
 #: Separators of words that `str.isprintable` calls unprintable, and that are harmless.
@@ -28,6 +30,13 @@ def printable(text: str) -> str:
 def without_tokens(text: str) -> str:
     """Return `text` with whatever looks like a token, or the beginning of one, as `rxt_...`."""
     return _TOKEN.sub("rxt_...", text)
+
+
+def quoted(text: str) -> str:
+    """Return printable text as one word, in quotes unless it is plain."""
+    if _BARE.fullmatch(text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
 def _escape(character: str) -> str:

@@ -112,7 +112,7 @@ AUDIT: Final = Table(
             default=1.0,
         ),
         "max_size": Key(
-            Size(64 * 1024, 1024 * 1024 * _MEBIBYTE),
+            Size(64 * 1024, 512 * 1024 * _MEBIBYTE),
             "A file that would grow beyond is set aside, and a new one begun.",
             default=64 * _MEBIBYTE,
         ),
@@ -142,7 +142,8 @@ AUDIT: Final = Table(
         ),
         "syslog": Key(
             PATH,
-            "A Unix socket, such as /dev/log, to which every record goes as well, as RFC 5424 has it.",
+            "A Unix socket, of datagrams or of a stream, to which every record goes as well, as RFC 5424 has "
+            "it. Its receiver has to understand that: journald, which mostly has /dev/log, does not.",
         ),
     },
 )

@@ -267,11 +267,11 @@ class Daemon:
         #: Everywhere it listens, as it says itself.
         self.addresses: list[str] = []
 
-    def start(self) -> "Daemon":
-        """Start both processes and wait until they are ready."""
+    def start(self, *before: str) -> "Daemon":
+        """Start both processes and wait until they are ready; `before` stands before their program."""
         self.errors = (self.made.config.parent / "stderr").open("a+")
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-m", "rexecd", "serve", "--config", str(self.made.config)],
+            [*before, sys.executable, "-I", "-m", "rexecd", "serve", "--config", str(self.made.config)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self.errors,

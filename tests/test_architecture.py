@@ -21,7 +21,7 @@ PACKAGE: Final = ROOT / "rexecd"
 FLOORS: Final[list[set[str]]] = [
     # 0: words
     {"", "errors", "limits", "clock"},
-    {"names", "printable", "der", "identity.shown"},
+    {"names", "printable", "der", "identity.shown", "journal"},
     # 1: pure cores
     {"yamlevents"},
     {"codec", "yamltext", "policy.grammar", "audit.seal", "gateway.throttle"},
@@ -38,7 +38,7 @@ FLOORS: Final[list[set[str]]] = [
         "audit.moments",
         "audit.checkpoint",
     },
-    {"wire.states", "seam.messages", "policy.kinds"},
+    {"wire.states", "seam.messages", "policy.kinds", "audit.entries", "monitor.meter", "monitor.exposition"},
     {"wire.connection", "policy.places", "policy.parameters"},
     {"policy.template", "policy.openness"},
     {"policy.model", "policy.values", "policy.bind", "policy.programs"},
@@ -96,7 +96,7 @@ FLOORS: Final[list[set[str]]] = [
         "audit.writer",
     },
     {"audit.trail"},
-    {"audit.keeper"},
+    {"audit.keeper", "audit.sinks"},
     {"execution.contain", "execution.worker", "policyfiles"},
     {"execution.launcher", "execution.spawn"},
     {"execution.probe"},
@@ -112,10 +112,12 @@ FLOORS: Final[list[set[str]]] = [
         "monitor.credentials",
         "monitor.doors",
         "monitor.leftovers",
+        "monitor.metrics",
+        "monitor.metricsfile",
         "monitor.publisher",
     },
     {"gateway.relay", "gateway.certificate", "gateway.stranger", "monitor.service", "monitor.running"},
-    {"gateway.session", "monitor.session", "monitor.tokens"},
+    {"gateway.session", "monitor.session", "monitor.tokens", "monitor.measure"},
     {"monitor.admin"},
     # 4: loops
     {"gateway.server", "monitor.server", "client"},

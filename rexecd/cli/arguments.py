@@ -27,7 +27,6 @@ _WITH_JSON: Final = (
     "policy diff",
     "token list",
     "cert show",
-    "status",
 )
 
 
@@ -57,6 +56,9 @@ def add_arguments(parsers: dict[str, argparse.ArgumentParser]) -> None:
     _add_policy_arguments(parsers)
     for name in _WITH_JSON:
         parsers[name].add_argument("--json", action="store_true", help="print JSON")
+    forms = parsers["status"].add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="print JSON")
+    forms.add_argument("--metrics", action="store_true", help="print metrics, in the form of OpenMetrics")
     _add_audit_arguments(parsers)
 
 

@@ -6,12 +6,14 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from rexecd import __version__
 from rexecd.audit.events import Action
 from rexecd.audit.keeper import Care, Keeper
 from rexecd.audit.keys import load_signer
+from rexecd.audit.sinks import opened_sinks
 from rexecd.audit.trail import Terms, Trail
 from rexecd.cli import say
 from rexecd.clock import Clock
@@ -25,7 +27,10 @@ from rexecd.files import check_directory, lock
 from rexecd.identity.store import Store
 from rexecd.log import Log, open_log
 from rexecd.monitor.doors import Doors, Gatekeeper, gateway_account, opened_doors, prepare_directory
+from rexecd.monitor.exposition import Form
 from rexecd.monitor.leftovers import settle
+from rexecd.monitor.measure import metrics
+from rexecd.monitor.metricsfile import MetricsFile
 from rexecd.monitor.publisher import FILE_NAME, Publisher
 from rexecd.monitor.server import AdminServer, SeamServer, descriptors_needed, tasks_needed
 from rexecd.monitor.service import Service, load_feasible
@@ -60,6 +65,7 @@ def opened_service(
     """
     for directory in (settings.state, settings.audit.parent):
         check_directory(directory)
+    log = log or Log("rexecd")
     with lock(settings.lock):
         policy = policy or load_feasible(settings)
         store = Store(settings.tokens)
@@ -74,13 +80,14 @@ def opened_service(
         except BaseException:
             store.close()
             raise
-        service = Service(settings, policy, store, trail, workers, log=log)
-        try:
-            if workers is not None:
-                service.take_missing(probe(policy, workers))
-            yield service
-        finally:
-            service.close()
+        with opened_sinks(trail, log, journal=settings.audit_journal, syslog=settings.audit_syslog) as sinks:
+            service = Service(settings, policy, store, trail, workers, log=log, sinks=sinks)
+            try:
+                if workers is not None:
+                    service.take_missing(probe(policy, workers))
+                yield service
+            finally:
+                service.close()
 
 
 @contextlib.contextmanager
@@ -177,6 +184,8 @@ def _serve(parts: _Parts, doors: Doors, lifeline: int | None) -> int:
     for name, server in (("accept", seam_server), ("admin", admin_server)):
         threading.Thread(target=server.serve_forever, name=name, daemon=True).start()
     _introduce(service, workers)
+    if settings.metrics_file is not None:
+        service.metrics_file = _metrics_file(service, settings.metrics_file)
     say.out(f"rexecd: monitor ready on {settings.seam_socket}")
     manager.ready(_news(service))
     lifelines = [] if lifeline is None else [lifeline]
@@ -188,8 +197,17 @@ def _serve(parts: _Parts, doors: Doors, lifeline: int | None) -> int:
     admin_server.stop_and_wait(1.0)
     with contextlib.suppress(TrailError):
         service.recorder.record(Action.SERVICE_STOPPED)
+    if service.metrics_file is not None:
+        service.metrics_file.stop()
     log.info("monitor stopped")
     return status
+
+
+def _metrics_file(service: Service, path: Path) -> MetricsFile:
+    """Begin to write the metrics for the node exporter."""
+    written = MetricsFile(path, lambda is_up: metrics(service, Form.PROMETHEUS, is_up=is_up), service.log)
+    written.start()
+    return written
 
 
 def _introduce(service: Service, workers: Workers) -> None:

@@ -2,10 +2,12 @@
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import select
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +19,7 @@ from rexecd.monitor import admin
 from rexecd.monitor.asker import this_process
 from rexecd.policy.model import Policy
 from rexecd.seam import messages as seam
-from rexecd.seam.channel import connect
+from rexecd.seam.channel import Channel, connect
 from rexecd.settings import Settings, load_settings
 from rexecd.yamltext import spell_duration
 
@@ -45,7 +47,13 @@ def reload(arguments: argparse.Namespace) -> int:
 
 def ask(settings: Settings, question: seam.Message, *, seconds: float | None = None) -> dict[str, Any]:
     """Ask the running monitor; raise Unavailable if none runs, ConfigError for a no."""
-    seconds = _ANSWER_TIME if seconds is None else seconds
+    with asking(settings) as put:
+        return put(question, _ANSWER_TIME if seconds is None else seconds)
+
+
+@contextlib.contextmanager
+def asking(settings: Settings) -> Iterator[Callable[[seam.Message, float], dict[str, Any]]]:
+    """Give what asks the running monitor over one connection, and waits for so many seconds; as `ask`."""
     if _is_closed(settings.admin_socket):
         raise ConfigError(
             f"{settings.admin_socket}: closed to uid {os.geteuid()}: ask as root, or as the service's user"
@@ -55,21 +63,35 @@ def ask(settings: Settings, question: seam.Message, *, seconds: float | None = N
     except Unavailable as error:
         raise NotRunning(f"rexecd does not run here ({error}): start it, or check --config") from None
     try:
-        try:
-            channel.send(question)
-        except LocalProtocolError as error:
-            raise ConfigError(f"more than can be asked for at once: {error}") from None
-        if not select.select([channel], [], [], seconds)[0]:
-            what = f"the monitor does not answer in {spell_duration(seconds)}"
-            raise Unavailable(f"{what}; it may still do what was asked: see 'rexecd status'")
-        answer = channel.receive()
+        yield functools.partial(_ask, channel)
     finally:
         channel.close()
+
+
+def _ask(channel: Channel, question: seam.Message, seconds: float) -> dict[str, Any]:
+    try:
+        channel.send(question)
+    except LocalProtocolError as error:
+        raise ConfigError(f"more than can be asked for at once: {error}") from None
+    if not select.select([channel], [], [], seconds)[0]:
+        what = f"the monitor does not answer in {spell_duration(seconds)}"
+        raise Unavailable(f"{what}; it may still do what was asked: see 'rexecd status'")
+    answer = channel.receive()
     if answer is None:
         raise Unavailable("the monitor went away before it answered")
     if not answer.good:
         raise ConfigError(*answer.body.split("\n"))
     return dict(json.loads(answer.body))
+
+
+def ask_for_metrics(settings: Settings) -> str:
+    """Return the running monitor's metrics; raise as `ask`."""
+    text, part, parts = "", 0, 1
+    with asking(settings) as put:
+        while part < parts:
+            answer = put(seam.Metrics(part), _ANSWER_TIME)
+            text, part, parts = text + answer["text"], part + 1, answer["parts"]
+    return text
 
 
 def _is_closed(path: Path) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rexecd.cli import say, tools, units
-from rexecd.cli.operate import ask
+from rexecd.cli.operate import ask, ask_for_metrics
 from rexecd.errors import ConfigError, Unavailable
 from rexecd.files import read_file
 from rexecd.identity.certificates import expires
@@ -22,6 +22,9 @@ _INSTALLED: Final = Path("/etc/rexecd/rexecd.yaml")
 def status(arguments: argparse.Namespace) -> int:
     """Say how the running service is; 1 if something is not as it should be, or nothing runs."""
     settings = load_settings(arguments.config)
+    if arguments.metrics:
+        say.out(ask_for_metrics(settings).removesuffix("\n"))
+        return 0
     found: dict[str, Any] = {"up": True, "problems": [], "warnings": []}
     problems: list[str] = found["problems"]
     try:
@@ -31,6 +34,7 @@ def status(arguments: argparse.Namespace) -> int:
         problems.append(str(error))
     else:
         problems += _problems(found)
+        found["warnings"] += _troubles_elsewhere(found)
     found |= _about_certificate(settings, problems, found["warnings"]) | _about_units(settings, problems)
     if arguments.json:
         say.out(json.dumps(found, indent=2))
@@ -54,6 +58,18 @@ def _problems(answer: dict[str, Any]) -> list[str]:
     if answer["policy_error"] is not None:
         problems.append(f"{answer['policy_error']} (the old policy stays in force)")
     return problems
+
+
+def _troubles_elsewhere(answer: dict[str, Any]) -> list[str]:
+    """Return what goes wrong beside the trail, which nothing waits for."""
+    troubles = []
+    for sink in ("journal", "syslog"):
+        facts = answer.get(sink)
+        if facts and facts["error"] is not None:
+            what = f"{facts['waiting']} bytes of records wait, and {facts['dropped']} were dropped"
+            troubles.append(f"{sink}: {facts['error']}: {what}")
+    fault = answer.get("metrics_file", {}).get("error")
+    return [*troubles, *([] if fault is None else [fault])]
 
 
 def _about_certificate(settings: Settings, problems: list[str], warnings: list[str]) -> dict[str, object]:

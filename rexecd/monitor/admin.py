@@ -12,13 +12,16 @@ from typing import Any, Final
 from rexecd.errors import ConfigError, RemoteProtocolError, TrailError, Unavailable
 from rexecd.monitor import tokens
 from rexecd.monitor.asker import NOBODY, Asker, peer
+from rexecd.monitor.exposition import Form
+from rexecd.monitor.measure import metrics
 from rexecd.monitor.service import Service
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel
 
 #: An operator's command asks at once and goes.
 _SILENCE: Final = 5.0
-
+#: Characters of one part of the metrics. They are ASCII, and JSON makes at most two bytes of one.
+_PART: Final = 30_000
 
 _DEEDS: Final[Mapping[type, Callable[[Service, Any, Asker], dict[str, object]]]] = {
     seam.CreateToken: tokens.create,
@@ -54,6 +57,7 @@ class AdminSession:
     def __init__(self, channel: Channel, service: Service) -> None:
         self._channel = channel
         self._service = service
+        self._metrics = ""
 
     def run(self) -> None:
         """Answer until the operator's command closes its end.
@@ -70,9 +74,19 @@ class AdminSession:
 
     def _answer(self, message: seam.Message) -> seam.Answer:
         try:
+            if isinstance(message, seam.Metrics):
+                return seam.Answer(good=True, body=json.dumps(self._part_of_metrics(message.part)))
             # Looking up names for a question that changes nothing would be for nothing.
             asker = NOBODY if isinstance(message, seam.Status) else peer(self._channel)
             return seam.Answer(good=True, body=json.dumps(do(self._service, message, asker)))
         except (ConfigError, TrailError, Unavailable) as error:
             whole = str(error).encode(errors="backslashreplace")
             return seam.Answer(good=False, body=whole[: seam.MAX_ANSWER].decode(errors="ignore"))
+
+    def _part_of_metrics(self, part: int) -> dict[str, object]:
+        if part == 0:
+            self._metrics = metrics(self._service, Form.OPENMETRICS)
+        text = self._metrics[part * _PART : (part + 1) * _PART]
+        if not text:
+            raise ConfigError(f"the metrics have no part {part}: ask for part 0 first")
+        return {"text": text, "parts": -(-len(self._metrics) // _PART)}

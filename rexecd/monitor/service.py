@@ -6,11 +6,14 @@ request, so a reload touches no open channel.
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import NamedTuple
 
 from rexecd import __version__
 from rexecd.audit.events import Action
 from rexecd.audit.recorder import Recorder
+from rexecd.audit.sinks import Sink
 from rexecd.audit.trail import Trail
 from rexecd.clock import Clock
 from rexecd.errors import ConfigError, Fault
@@ -24,6 +27,8 @@ from rexecd.log import Log
 from rexecd.monitor.admission import Admission, Connections
 from rexecd.monitor.asker import NOBODY, Asker
 from rexecd.monitor.credentials import Credential, Credentials
+from rexecd.monitor.meter import Meter
+from rexecd.monitor.metricsfile import MetricsFile
 from rexecd.policy.decide import enter
 from rexecd.policy.load import check_whole
 from rexecd.policy.model import Policy
@@ -62,6 +67,14 @@ class Count:
             self.now -= 1
 
 
+class Tokens(NamedTuple):
+    """How many tokens are good, how many of these not for long, and when the first of them ends."""
+
+    good: int
+    expiring: int
+    first_end: datetime | None
+
+
 class Service:
     """The monitor's state. One lock for changes; readers take a reference and go on with it."""
 
@@ -74,6 +87,7 @@ class Service:
         workers: Workers | None = None,
         *,
         log: Log | None = None,
+        sinks: Sequence[Sink] = (),
     ) -> None:
         self.settings = settings
         self.trail = trail
@@ -81,6 +95,11 @@ class Service:
         self.stop = Stop()
         self.clock: Clock = Clock()
         self.started = self.clock.monotonic()
+        self.began = self.clock.now()
+        self.sinks = sinks
+        self.meter = Meter()
+        trail.watch(self.meter.count)
+        self.metrics_file: MetricsFile | None = None
         self._policy = policy
         self._policy_loaded = self.clock.now()
         self._policy_error: str | None = None
@@ -104,6 +123,11 @@ class Service:
         return self._policy
 
     @property
+    def policy_loaded(self) -> datetime:
+        """Return since when it is in force."""
+        return self._policy_loaded
+
+    @property
     def policy_error(self) -> str | None:
         """Return why the last reload was refused; None if it was not."""
         return self._policy_error
@@ -114,6 +138,11 @@ class Service:
         if self._workers is None:
             raise RuntimeError("this process starts no commands")
         return self._workers
+
+    @property
+    def worker_use(self) -> tuple[int, int]:
+        """Return how many workers are busy and how many wait: none in a process that starts no commands."""
+        return (0, 0) if self._workers is None else self._workers.use
 
     @property
     def recorder(self) -> Recorder:
@@ -208,7 +237,8 @@ class Service:
             "policy_error": self._policy_error,
             "principals": len(policy.principals),
             "rules": len(policy.rules),
-            **self._about_tokens(),
+            "tokens": self.tokens.good,
+            "tokens_expiring": self.tokens.expiring,
             "sessions": self.sessions.now,
             "running": self.admission.running,
             **self._about_execution(),
@@ -221,20 +251,23 @@ class Service:
                 "behind": round(self.trail.behind, 3),
                 "aside_error": self.trail.aside_error,
             },
+            **{sink.name: sink.condition._asdict() for sink in self.sinks},
+            **({} if self.metrics_file is None else {"metrics_file": {"error": self.metrics_file.error}}),
         }
 
-    def _about_tokens(self) -> dict[str, object]:
-        """Return how many tokens are good, and how many of these not for long."""
+    @property
+    def tokens(self) -> Tokens:
+        """Return how it stands with the tokens."""
         now = self.clock.now()
         good = [record for record in self.credentials.tokens.values() if record.flaw(now) is None]
-        soon = sum(record.terms.expires is not None and record.terms.expires <= now + SOON for record in good)
-        return {"tokens": len(good), "tokens_expiring": soon}
+        ends = [record.terms.expires for record in good if record.terms.expires is not None]
+        return Tokens(len(good), sum(end <= now + SOON for end in ends), min(ends, default=None))
 
     def _about_execution(self) -> dict[str, object]:
         """Return what commands are started with, and kept within."""
         if self._workers is None:
             return {}
-        busy, idle = self._workers.use
+        busy, idle = self.worker_use
         return {
             "containment": self._workers.containment,
             "controllers": sorted(self._workers.controllers),

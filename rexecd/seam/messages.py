@@ -246,6 +246,12 @@ class Status(NamedTuple):
     """Operator: say how the service is."""
 
 
+class Metrics(NamedTuple):
+    """Operator: say one part of the metrics, the first is 0; the others are of what the first is of."""
+
+    part: int
+
+
 class Answer(NamedTuple):
     """To the operator: a JSON text if `good`, else what is wrong, one line each."""
 
@@ -268,5 +274,6 @@ ADMIN: Final = Catalogue(
     Row(6, RotateToken, (_NAME, U32, FLAG, U32)),
     Row(7, PurgeTokens, (U32,)),
     Row(8, RevokeCertificate, (_NAME, _TEXT, U64)),
+    Row(9, Metrics, (U8,)),
     Row(128, Answer, (FLAG, Text(MAX_ANSWER))),
 )

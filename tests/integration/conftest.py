@@ -11,7 +11,7 @@ from tests.harness import Daemon, children, is_alive
 from tests.records import faults
 
 
-def _end(daemon: Daemon) -> None:
+def end(daemon: Daemon) -> None:
     """Stop a daemon, and whatever a failed test left of it."""
     if daemon.process is None:
         return
@@ -27,7 +27,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """Give a running daemon, shared by the tests of one file."""
     made = Daemon(tmp_path_factory.mktemp("daemon")).start()
     yield made
-    _end(made)
+    end(made)
     # Whatever the tests of a file have provoked: each record is as its kind says.
     assert [] == [fault for record in made.records() for fault in faults(record)]
 
@@ -37,4 +37,4 @@ def own_daemon(tmp_path: Path) -> Iterator[Daemon]:
     """Give a daemon of the test's own, not yet started."""
     made = Daemon(tmp_path)
     yield made
-    _end(made)
+    end(made)

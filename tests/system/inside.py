@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import sys
 import time
@@ -302,6 +303,34 @@ def certificate_reload() -> None:
     check(rexec("both").returncode == 3, "a renewed certificate is refused")
 
 
+def elsewhere() -> None:
+    """From inside the unit records reach the journal and a syslog socket, and metrics their file."""
+    settings, keep = Path("/etc/rexecd/rexecd.yaml"), Path("/etc/rexecd/rexecd.yaml").read_text()
+    place, syslog = Path("/var/lib/metrics"), Path("/run/rexecd-syslog")
+    place.mkdir()
+    shutil.chown(place, "rexecd")
+    text = keep.replace("  journal: false", f"  journal: true\n  syslog: {syslog}")
+    settings.write_text(re.sub("# metrics_file: .*", f"metrics_file: {place}/rexecd.prom", text))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as receiver:
+        receiver.bind(str(syslog))
+        syslog.chmod(0o666)
+        receiver.listen()
+        sh(f"systemctl restart {MONITOR}")
+        check(rexec("both").returncode == 3, "a command")
+        taken, _ = receiver.accept()
+        with taken, taken.makefile("r") as lines:
+            found = next(line for line in lines if " command-exited - " in line)
+    check(found.startswith("<86>1 ") and '"exit_code":3' in found, "syslog", found)
+    asked = f"journalctl -b -o cat -u {MONITOR} SYSLOG_IDENTIFIER=rexecd-audit REXECD_RULE=both"
+    wait_for(lambda: "command-exited " in sh(f"{asked} REXECD_EXIT_CODE=3"), "an entry of the journal")
+    said = sh("rexecd status --metrics")
+    check('rexecd_commands_total{rule="both",outcome="failed"} 1' in said, "metrics", said)
+    check("rexecd_up 1" in (place / "rexecd.prom").read_text(), "the metrics' file")
+    settings.write_text(keep)
+    sh(f"systemctl restart {MONITOR}")
+    check("rexecd_up 0" in (place / "rexecd.prom").read_text(), "its last words")
+
+
 def restarts() -> None:
     """Restarts of either process under load refuse no connection and lose no answer."""
     load = Load(4)
@@ -516,6 +545,7 @@ def main() -> int:
                 policy_reload,
                 strangers,
                 certificate_reload,
+                elsewhere,
                 restarts,
                 stops,
                 watchdog,

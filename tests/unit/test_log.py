@@ -2,7 +2,6 @@
 
 import io
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,37 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rexecd.log import Level, Log, open_log
+from tests.receivers import Journal
 
 TOKEN = "rxt_Abcdefgh_" + "s" * 49
-
-
-class Journal:
-    """The journal's socket, in the test's hands."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(path))
-        self._socket.settimeout(10)
-
-    def entry(self) -> dict[str, str]:
-        """Return the next entry, as the journal takes it apart."""
-        rest = self._socket.recv(1 << 20)
-        fields: dict[str, str] = {}
-        while rest:
-            line, _, rest = rest.partition(b"\n")
-            name, equals, value = line.partition(b"=")
-            if not equals:
-                size = int.from_bytes(rest[:8], "little")
-                value, end, rest = rest[8 : 8 + size], rest[8 + size : 9 + size], rest[9 + size :]
-                assert end == b"\n"
-            fields[name.decode()] = value.decode()
-        return fields
-
-    def close(self) -> None:
-        """Be gone."""
-        self._socket.close()
-        self.path.unlink(missing_ok=True)
 
 
 @pytest.fixture

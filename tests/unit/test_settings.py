@@ -371,3 +371,20 @@ def test_a_bad_setting_of_commands_has_its_place(setting: str, fault: str) -> No
         parse_settings(f"version: 1\n{setting}\n", HERE)
 
     assert (f"{HERE}:{fault}",) == caught.value.faults
+
+
+@pytest.mark.parametrize("name", ["metrics", "metrics.txt", "metrics.prom.new", ".prom/metrics"])
+def test_a_metrics_file_has_the_only_ending_that_is_read(name: str) -> None:
+    """The node exporter would pass any other by, and nobody would notice."""
+    with pytest.raises(ConfigError) as caught:
+        parse_settings(f"version: 1\nmetrics_file: {name}\n", Path("/etc/rexecd/rexecd.yaml"))
+
+    fault = f"'/etc/rexecd/{name}': the node exporter reads only names that end with .prom"
+    assert (f"/etc/rexecd/rexecd.yaml:2:15: {fault}",) == caught.value.faults
+
+
+def test_a_metrics_file_is_beside_the_settings_unless_it_says_where() -> None:
+    """As every path."""
+    settings = parse_settings("version: 1\nmetrics_file: m/rexecd.prom\n", Path("/etc/rexecd/rexecd.yaml"))
+
+    assert Path("/etc/rexecd/m/rexecd.prom") == settings.metrics_file

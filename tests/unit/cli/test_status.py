@@ -171,3 +171,20 @@ def test_a_monitor_that_does_not_answer_does_not_run(
     monkeypatch.setattr(status, "ask", silent)
 
     assert _status(made, capsys)[1]["problems"] == ["the monitor does not answer in 10s"]
+
+
+def test_what_goes_wrong_beside_the_trail_is_a_warning(
+    made: Layout, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing waits for it, and the service is as it should be."""
+    well = {"sent": 1, "dropped": 0, "waiting": 0, "error": None}
+    deaf = {"sent": 1, "dropped": 2, "waiting": 3, "error": "Connection refused"}
+    answer = _answer(journal=well, syslog=deaf, metrics_file={"error": "m.prom: cannot be written"})
+    monkeypatch.setattr(status, "ask", lambda *_: answer)
+    code, found = _status(made, capsys)
+
+    assert (0, []) == (code, found["problems"])
+    assert [
+        "syslog: Connection refused: 3 bytes of records wait, and 2 were dropped",
+        "m.prom: cannot be written",
+    ] == found["warnings"]
