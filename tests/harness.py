@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import pytest
 
+from rexecd.audit.lines import whole
 from rexecd.cli.init import Layout, lay_out
 from rexecd.cli.monitor import opened_service
 from rexecd.monitor import tokens
@@ -413,8 +414,9 @@ class Daemon:
 
     def records(self, action: str | None = None, **fields: Any) -> list[dict[str, Any]]:
         """Return the records of the trail with this action and these `rexec` or event fields."""
-        lines = self.settings.audit.read_text().splitlines()
-        found = [_parse(line) for line in lines if line.endswith("}")]
+        found = [
+            _parse(line.data.decode()) for line in whole(self.settings.audit) if line.data.endswith(b"}\n")
+        ]
         return [
             record
             for record in found
