@@ -19,7 +19,6 @@ from typing import Final, NamedTuple
 
 from rexecd.audit.entries import journal_entry, syslog_message
 from rexecd.audit.events import Action
-from rexecd.audit.trail import Trail
 from rexecd.journal import JOURNAL
 from rexecd.log import Log
 
@@ -218,9 +217,9 @@ def _framed(data: bytes, sock: socket.socket) -> bytes:
 
 @contextlib.contextmanager
 def opened_sinks(
-    trail: Trail, log: Log, *, journal: bool, syslog: Path | None, journal_path: Path = JOURNAL
+    log: Log, *, journal: bool, syslog: Path | None, journal_path: Path = JOURNAL
 ) -> Iterator[tuple[Sink, ...]]:
-    """Send every record from now on to the receivers that are asked for, until the block ends."""
+    """Open the receivers that are asked for, until the block ends; the trail has to be closed by then."""
     host, pid = socket.gethostname(), os.getpid()
     sinks = []
     if journal:
@@ -229,7 +228,6 @@ def opened_sinks(
         sinks.append(Sink("syslog", syslog, lambda line: syslog_message(line, host=host, pid=pid), log))
     for sink in sinks:
         sink.start()
-        trail.watch(sink.put)
     try:
         yield tuple(sinks)
     finally:

@@ -12,7 +12,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple, Self
@@ -78,10 +78,18 @@ class Trail:
 
     @classmethod
     def open(
-        cls, path: Path, key_path: Path, *, clock: Clock, terms: Terms = _USUAL, **context: object
+        cls,
+        path: Path,
+        key_path: Path,
+        *,
+        clock: Clock,
+        terms: Terms = _USUAL,
+        watchers: Iterable[Watcher] = (),
+        **context: object,
     ) -> Self:
         """Return the trail at `path`, made ready to be continued; `context` is for records of that.
 
+        Each of the `watchers` is told of every record, in their order, once it is written.
         A missing or empty file is begun with `trail-opened`; a last line without its end is cut
         off and recorded as `trail-repaired`. Raise ConfigError for unsafe files and for a trail
         that does not continue the persisted chain, TrailError if it cannot be written.
@@ -93,6 +101,7 @@ class Trail:
             head = Head(chain, file, file.size)
             trail = cls(head, key_path, clock=clock, terms=terms)
             trail.know(**context)
+            trail._writer.watchers = tuple(watchers)
             if head.size == 0:
                 trail._writer.begin()
             if torn is not None:
@@ -201,11 +210,6 @@ class Trail:
         """Say what stands from now on in records that the trail writes of itself."""
         with self._lock:
             self._writer.context = context
-
-    def watch(self, watcher: Watcher) -> None:
-        """Tell `watcher` of each record from now on, in their order, once it is written."""
-        with self._lock:
-            self._writer.watch(watcher)
 
     def set_aside(self, why: str) -> None:
         """Begin a new file, if there is more in this one than its beginning; raise TrailError.

@@ -60,7 +60,8 @@ class Writer:
         self._why = _NEW
         #: What stands in all records of our own.
         self.context: Mapping[str, object] = {}
-        self._watchers: list[Watcher] = []
+        #: Told of each record once it is written.
+        self.watchers: tuple[Watcher, ...] = ()
         #: Called with a file that is begun, and with one that was emptied.
         self.on_begun: Callable[[TrailFile], None] = lambda _: None
         self.on_emptied: Callable[[TrailFile, Chain], None] = lambda _file, _chain: None
@@ -69,10 +70,6 @@ class Writer:
         self._aside_not_before = 0.0
         #: Why a file could not be set aside; the trail goes on in it.
         self.aside_error: str | None = None
-
-    def watch(self, watcher: Watcher) -> None:
-        """Tell `watcher` of each record from now on."""
-        self._watchers.append(watcher)
 
     def made(self, action: Action, fields: Mapping[str, object]) -> Due:
         """Return a record as it is now; raise ValueError for a bug in `fields`."""
@@ -147,7 +144,7 @@ class Writer:
         finally:
             self.waiting_since = None
         self.head = Head(after, file, size + len(line))
-        for watcher in self._watchers:
+        for watcher in self.watchers:
             watcher(due.action, due.fields, line)
 
 

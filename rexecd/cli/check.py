@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
-from rexecd.audit.keys import load_chain
+from rexecd.audit.keys import load_chain, load_signer
 from rexecd.cli import say
 from rexecd.cli.owner import MONITORS, act_as_owner
 from rexecd.errors import ConfigError, Fault, RexecError
@@ -26,6 +26,7 @@ from rexecd.execution.workers import Workers
 from rexecd.files import Resolver, check_directory, program_fault, read_file, script_fault
 from rexecd.identity.certificates import expires, pin
 from rexecd.identity.store import Store
+from rexecd.monitor.publisher import NO_CHECKPOINTS
 from rexecd.policy.examples import run_examples
 from rexecd.policy.lint import Facts, directories_of, lint, programs_of, scripts_of
 from rexecd.policy.load import File
@@ -140,7 +141,7 @@ def _check_installation(settings: Settings, report: _Report) -> None:
     certificate = report.attempt(lambda: _check_certificate(settings, report))  # of root and gateway
     report.attempt(lambda: act_as_owner(settings.state, keep=MONITORS))  # the rest is for the monitor
     _check_policy(settings.policy, report, settings)
-    state = report.attempt(lambda: _check_state(settings))
+    state = report.attempt(lambda: _check_state(settings, report))
     report.facts += [fact for fact in (certificate, state) if fact is not None]
 
 
@@ -274,8 +275,14 @@ def _check_certificate(settings: Settings, report: _Report) -> str:
     return f"{settings.certificate}: good until {end:%Y-%m-%d}, --pin sha256:{pin(certificate)}"
 
 
-def _check_state(settings: Settings) -> str:
+def _check_state(settings: Settings, report: _Report) -> str:
     for directory in (settings.state, settings.audit.parent):
         check_directory(directory)
+    command = settings.audit_checkpoint_command
+    fault = program_fault(command[0]) if command else None
+    if fault is not None:
+        raise ConfigError(f"{settings.source}: audit: checkpoint_command: {fault}")
     chain = load_chain(settings.trail_key)
+    if load_signer(settings.state) is None:
+        report.add_warning(None, None, NO_CHECKPOINTS)
     return f"{settings.trail_key}: good, at record {chain.sequence}"

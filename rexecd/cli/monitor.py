@@ -30,8 +30,9 @@ from rexecd.monitor.doors import Doors, Gatekeeper, gateway_account, opened_door
 from rexecd.monitor.exposition import Form
 from rexecd.monitor.leftovers import settle
 from rexecd.monitor.measure import metrics
+from rexecd.monitor.meter import Meter
 from rexecd.monitor.metricsfile import MetricsFile
-from rexecd.monitor.publisher import FILE_NAME, Publisher
+from rexecd.monitor.publisher import FILE_NAME, NO_CHECKPOINTS, Publisher
 from rexecd.monitor.server import AdminServer, SeamServer, descriptors_needed, tasks_needed
 from rexecd.monitor.service import Service, load_feasible
 from rexecd.policy.model import Policy
@@ -66,8 +67,14 @@ def opened_service(
     for directory in (settings.state, settings.audit.parent):
         check_directory(directory)
     log = log or Log("rexecd")
-    with lock(settings.lock):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(lock(settings.lock))
         policy = policy or load_feasible(settings)
+        # The trail is closed before they are: its last records go there, too.
+        sinks = stack.enter_context(
+            opened_sinks(log, journal=settings.audit_journal, syslog=settings.audit_syslog)
+        )
+        meter = Meter()
         store = Store(settings.tokens)
         try:
             trail = Trail.open(
@@ -75,19 +82,17 @@ def opened_service(
                 settings.trail_key,
                 clock=Clock(),
                 terms=Terms(settings.audit_sync, settings.audit_max_size),
+                watchers=(meter.count, *(sink.put for sink in sinks)),
                 policy_digest=policy.digest,
             )
         except BaseException:
             store.close()
             raise
-        with opened_sinks(trail, log, journal=settings.audit_journal, syslog=settings.audit_syslog) as sinks:
-            service = Service(settings, policy, store, trail, workers, log=log, sinks=sinks)
-            try:
-                if workers is not None:
-                    service.take_missing(probe(policy, workers))
-                yield service
-            finally:
-                service.close()
+        service = Service(settings, policy, store, trail, workers, log=log, meter=meter, sinks=sinks)
+        stack.callback(service.close)
+        if workers is not None:
+            service.take_missing(probe(policy, workers))
+        yield service
 
 
 @contextlib.contextmanager
@@ -97,12 +102,13 @@ def kept_trail(service: Service) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         signer = load_signer(settings.state)
         if signer is None:
-            log.warning("the trail has no checkpoints: 'rexecd audit init-key' makes a key for them")
+            log.warning(NO_CHECKPOINTS)
         else:
             path = settings.audit.with_name(FILE_NAME)
             publisher = Publisher(signer, path, settings.audit_checkpoint_command, log=log)
             stack.callback(publisher.close)
             trail.on_step = publisher.publish
+            service.publisher = publisher
         stack.callback(trail.close)  # with the last step, and its checkpoint
         care = Care(settings.audit_step, settings.audit_max_age, settings.audit_compress, settings.audit_keep)
         keeper = Keeper(trail, settings.audit, care, clock=service.clock, log=log)

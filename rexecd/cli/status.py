@@ -69,7 +69,8 @@ def _troubles_elsewhere(answer: dict[str, Any]) -> list[str]:
             what = f"{facts['waiting']} bytes of records wait, and {facts['dropped']} were dropped"
             troubles.append(f"{sink}: {facts['error']}: {what}")
     fault = answer.get("metrics_file", {}).get("error")
-    return [*troubles, *([] if fault is None else [fault])]
+    faults = [*(answer["trail"].get(name) for name in ("aside_error", "checkpoint_error")), fault]
+    return [*troubles, *filter(None, faults)]
 
 
 def _about_certificate(settings: Settings, problems: list[str], warnings: list[str]) -> dict[str, object]:

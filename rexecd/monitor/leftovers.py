@@ -32,7 +32,12 @@ def settle(trail: Trail, path: Path) -> dict[str, object]:
         return {}
     for context in left.commands:
         trail.recorder(**context).record(
-            Action.COMMAND_KILLED, outcome=_UNKNOWN, reason=_KILLED, duration=None
+            Action.COMMAND_KILLED,
+            outcome=_UNKNOWN,
+            reason=_KILLED,
+            duration=None,
+            cpu_time=None,
+            peak_memory=None,
         )
     for context in left.connections:
         trail.recorder(**context).record(Action.CONNECTION_CLOSED, outcome=_UNKNOWN, reason=_KILLED)

@@ -19,6 +19,7 @@ from rexecd.log import Log
 
 #: The newest checkpoint, beside the trail.
 FILE_NAME: Final = "checkpoint"
+NO_CHECKPOINTS: Final = "the trail has no checkpoints: 'rexecd audit init-key' makes a key for them"
 _ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 #: How long the command may take for one.
 _PATIENCE: Final = 30.0
@@ -32,14 +33,23 @@ class Publisher:
         self._path = path
         self._log = log
         self._command = _Command(command, log=log) if command else None
+        self._file_error: str | None = None
+
+    @property
+    def error(self) -> str | None:
+        """Return what keeps checkpoints from where they are wanted, None if nothing does."""
+        return self._file_error or (None if self._command is None else self._command.error)
 
     def publish(self, chain: Chain) -> None:
         """Sign a place in the trail and send that; what goes wrong is logged."""
         note = self._signer.sign(chain.sequence - 1, chain.digest)
         try:
             write_file(self._path, note.encode(), mode=0o644, durable=False)
+            self._file_error = None
         except ConfigError as error:
-            self._log.warning(f"a checkpoint was not written: {error}")
+            if self._file_error is None:
+                self._log.warning(f"a checkpoint was not written: {error}")
+            self._file_error = f"a checkpoint was not written: {error}"
         if self._log.has_fields:  # a line a second on a terminal helps nobody
             self._log.info("checkpoint of the trail", records=chain.sequence - 1, checkpoint=note)
         if self._command is not None:
@@ -63,6 +73,10 @@ class _Command:
         self._fault: str | None = None
         self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
         self._thread.start()
+
+    @property
+    def error(self) -> str | None:
+        return None if self._fault is None else f"checkpoint_command: {self._argv[0]}: {self._fault}"
 
     def give(self, note: str) -> None:
         with self._changed:

@@ -29,6 +29,7 @@ from rexecd.monitor.asker import NOBODY, Asker
 from rexecd.monitor.credentials import Credential, Credentials
 from rexecd.monitor.meter import Meter
 from rexecd.monitor.metricsfile import MetricsFile
+from rexecd.monitor.publisher import NO_CHECKPOINTS, Publisher
 from rexecd.policy.decide import enter
 from rexecd.policy.load import check_whole
 from rexecd.policy.model import Policy
@@ -87,6 +88,7 @@ class Service:
         workers: Workers | None = None,
         *,
         log: Log | None = None,
+        meter: Meter | None = None,
         sinks: Sequence[Sink] = (),
     ) -> None:
         self.settings = settings
@@ -97,9 +99,10 @@ class Service:
         self.started = self.clock.monotonic()
         self.began = self.clock.now()
         self.sinks = sinks
-        self.meter = Meter()
-        trail.watch(self.meter.count)
+        #: What counts the trail's records, and where else they go.
+        self.meter = meter or Meter()
         self.metrics_file: MetricsFile | None = None
+        self.publisher: Publisher | None = None
         self._policy = policy
         self._policy_loaded = self.clock.now()
         self._policy_error: str | None = None
@@ -250,6 +253,7 @@ class Service:
                 "owed": self.trail.owed,
                 "behind": round(self.trail.behind, 3),
                 "aside_error": self.trail.aside_error,
+                "checkpoint_error": NO_CHECKPOINTS if self.publisher is None else self.publisher.error,
             },
             **{sink.name: sink.condition._asdict() for sink in self.sinks},
             **({} if self.metrics_file is None else {"metrics_file": {"error": self.metrics_file.error}}),

@@ -22,6 +22,7 @@ from rexecd.audit.lines import lines, parts, whole
 from rexecd.audit.seal import Change
 from rexecd.audit.trail import Terms, Trail
 from rexecd.audit.verify import Knowledge, Report, verify
+from rexecd.audit.writer import Watcher
 from rexecd.clock import Clock
 from rexecd.errors import ConfigError, TrailError
 from rexecd.log import Log
@@ -58,9 +59,15 @@ class Place:
         self.key = new_key(directory)
         self.hands = Hands()
 
-    def open(self, *, max_size: int = SMALL) -> Trail:
+    def open(self, *watchers: Watcher, max_size: int = SMALL) -> Trail:
         """Return the trail, opened."""
-        return Trail.open(self.path, self.key_path, clock=self.hands.clock, terms=Terms(max_size=max_size))
+        return Trail.open(
+            self.path,
+            self.key_path,
+            clock=self.hands.clock,
+            terms=Terms(max_size=max_size),
+            watchers=watchers,
+        )
 
     def keeper(self, trail: Trail, **care: float | bool) -> Keeper:
         """Return what looks after the trail; it is not started."""
@@ -248,10 +255,9 @@ def test_an_old_file_is_set_aside(place: Place) -> None:
     with place.open() as trail:
         fill(trail, 1)
     place.hands.pass_(days=2)
-    trail = place.open()
-    keeper = place.keeper(trail, step=0.001, max_age=86400.0)
     begun = threading.Event()
-    trail.watch(lambda action, *_: begun.set() if action is Action.TRAIL_OPENED else None)
+    trail = place.open(lambda action, *_: begun.set() if action is Action.TRAIL_OPENED else None)
+    keeper = place.keeper(trail, step=0.001, max_age=86400.0)
     keeper.start()
 
     assert begun.wait(PATIENCE)

@@ -182,32 +182,28 @@ def test_the_trail_goes_to_both_and_the_file_has_all(tmp_path: Path, log: Told) 
     with (
         Journal(tmp_path / "journal") as journal,
         Receiver(tmp_path / "syslog", socket.SOCK_STREAM) as syslog,
-        Trail.open(path, tmp_path / "trail.key", clock=Clock()) as trail,
+        opened_sinks(
+            log, journal=True, syslog=tmp_path / "syslog", journal_path=tmp_path / "journal"
+        ) as both,
     ):
-        sinks = opened_sinks(
-            trail, log, journal=True, syslog=tmp_path / "syslog", journal_path=tmp_path / "journal"
-        )
-        with sinks as both:
-            for number in range(50):
+        watchers = [sink.put for sink in both]
+        with Trail.open(path, tmp_path / "trail.key", clock=Clock(), watchers=watchers) as trail:
+            for number in range(49):
                 trail.append(Action.COMMAND_ALLOWED, line=f"é {number}", principal="ci")
-            got = [journal.entry()["REXECD_RECORD"] for _ in range(50)]
-            messages = [syslog.next().decode().partition(" - ")[2] for _ in range(50)]
-        lines = path.read_text().splitlines()[1:]
+        got = [journal.entry()["REXECD_RECORD"] for _ in range(50)]
+        messages = [syslog.next().decode().partition(" - ")[2] for _ in range(50)]
+        lines = path.read_text().splitlines()
+        wait_for(lambda: all(sink.condition.waiting == 0 for sink in both), "the last")
 
         assert lines == got == messages
-        assert ["é 49", "journal", "syslog"] == [
+        assert ["é 48", "journal", "syslog"] == [
             json.loads(lines[-1])["rexec"]["line"], *(sink.name for sink in both)
         ]  # fmt: skip
         assert [(50, 0, 0, None)] * 2 == [sink.condition for sink in both]
 
 
-def test_without_receivers_nothing_is_opened(tmp_path: Path, log: Told) -> None:
+def test_without_receivers_nothing_is_opened(log: Told) -> None:
     """The default."""
-    tmp_path.chmod(0o700)
-    new_key(tmp_path)
     before = threading.active_count()
-    with (
-        Trail.open(tmp_path / "audit.jsonl", tmp_path / "trail.key", clock=Clock()) as trail,
-        opened_sinks(trail, log, journal=False, syslog=None) as sinks,
-    ):
+    with opened_sinks(log, journal=False, syslog=None) as sinks:
         assert ((), before) == (sinks, threading.active_count())

@@ -579,17 +579,28 @@ def test_a_recorder_raises_what_the_trail_raises(trail: Trail, monkeypatch: pyte
 
 
 def test_a_watcher_hears_of_what_is_written_and_of_nothing_else(
-    trail: Trail, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the line as it stands in the file."""
-    heard: list[tuple[Action, dict[str, object], int]] = []
-    trail.watch(lambda action, fields, line: heard.append((action, dict(fields), seal.number(line))))
+    """From the first record on, with the line as it stands in the file."""
+    heard: list[tuple[Action, object, int]] = []
+    trail = Trail.open(
+        place.path,
+        place.key_path,
+        clock=CLOCK,
+        watchers=[lambda action, fields, line: heard.append((action, fields.get("pid"), seal.number(line)))],
+    )
     trail.append(Action.COMMAND_STARTED, pid=7)
-    monkeypatch.setattr(os, "write", lambda *_: 0)
-    with pytest.raises(TrailError):
-        trail.append(Action.COMMAND_STARTED, pid=8)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda *_: 0)
+        with pytest.raises(TrailError):
+            trail.append(Action.COMMAND_STARTED, pid=8)
+    trail.close()
 
-    assert heard == [(Action.COMMAND_STARTED, {"pid": 7}, 2)]
+    assert heard == [
+        (Action.TRAIL_OPENED, None, 1),
+        (Action.COMMAND_STARTED, 7, 2),
+        (Action.TRAIL_RESUMED, None, 3),
+    ]
 
 
 def test_structlog_is_not_configured() -> None:

@@ -207,6 +207,36 @@ def test_a_cut_beginning_is_found_everywhere(sample: Sample) -> None:
         assert (report.finding.change, report.finding.line) == (Change.MISSING, 1)
 
 
+@pytest.mark.parametrize("is_public", [False, True])
+def test_an_older_copy_is_found_everywhere(sample: Sample, *, is_public: bool) -> None:
+    """The trail as it was at any time before: against the key file, or against a checkpoint that left in time."""
+    verify_ = sample.verify_in_public if is_public else sample.verify
+    for at in range(sample.count):
+        finding = verify_(sample.lines[:at]).finding
+
+        assert finding is not None
+        assert (finding.change, finding.sequence) == (Change.CUT, at + 1)
+
+
+@pytest.mark.parametrize("kind", [*MOVES, "repeated", "byte"])
+def test_a_change_is_found_everywhere_with_checkpoints_alone(
+    sample: Sample, other: Sample, kind: str
+) -> None:
+    """At the next checkpoint at the latest; without any secret, whoever made the change had all keys."""
+    for at in range(sample.count - 1):
+        if kind == "byte":
+            line = bytearray(sample.lines[at])
+            line[-40] = ord("0") if line[-40] != ord("0") else ord("1")
+            lines = [*sample.lines[:at], bytes(line), *sample.lines[at + 1 :]]
+        else:
+            move = repeated if kind == "repeated" else MOVES[kind][0]
+            lines = move(sample.lines, at, other.lines)
+        finding = sample.verify_in_public(lines).finding
+
+        assert finding is not None, at
+        assert finding.line >= at + 1
+
+
 def test_two_futures_of_one_trail_do_not_mix(tmp_path: Path) -> None:
     """The same key, copied: from where they part, neither continues the other."""
     (tmp_path / "one").mkdir()
