@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-slow test-floor test-system test-system-limits check lint types vectors docs docs-check fmt dev bench-quick bench-policy bench-starting \
-    bench-execution bench-authentication bench-soak bench-edge bench-audit clean
+    bench-execution bench-authentication bench-soak bench-edge bench-audit bench-trail clean
 
 demo: $(VENV)/installed
 	@$(BIN)/rexecd demo
@@ -79,6 +79,9 @@ bench-edge: $(VENV)/installed
 
 bench-audit: $(VENV)/installed
 	$(BIN)/python -m benchmarks.audit
+
+bench-trail: $(VENV)/installed
+	$(BIN)/python -m benchmarks.trail
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

@@ -21,6 +21,8 @@ from rexecd.audit.trailfile import UNFINISHED
 from rexecd.errors import ConfigError
 
 _BLOCK: Final = 1024 * 1024
+#: How often it is looked again when files change their names meanwhile.
+_ATTEMPTS: Final = 100
 #: What logrotate compresses with, as far as the standard library reads it.
 _OPENERS: Final[Mapping[str, Callable[..., Any]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _FOREIGN: Final = frozenset({".zst", ".lz4", ".Z"})
@@ -39,8 +41,12 @@ class Line(NamedTuple):
 class Part(NamedTuple):
     """One file of a trail, and the number of its first record; 0 if it begins with none."""
 
-    path: Path
     first: int
+    path: Path
+
+
+#: What has another name by now.
+_GONE: Final = Part(-1, Path())
 
 
 def is_compressed(path: Path) -> bool:
@@ -82,6 +88,17 @@ def parts(path: Path) -> list[Part]:
 
     Empty ones are none. What is there both plain and compressed is being compressed: the plain one counts.
     """
+    for _ in range(_ATTEMPTS):
+        current = _part(path)  # first: should it be set aside meanwhile, it is among the others then
+        asides = [_part(each) for each in _candidates(path)]
+        if _GONE not in asides:
+            known = sorted(part for part in asides if part is not None)
+            return known + [part for part in [current] if part not in {None, _GONE}]
+    raise ConfigError(f"{path.parent}: changes while it is read; try again")
+
+
+def _candidates(path: Path) -> list[Path]:
+    """Return what may have been set aside of the trail."""
     try:
         names = {entry.name for entry in os.scandir(path.parent) if entry.is_file(follow_symlinks=False)}
     except OSError as error:
@@ -92,26 +109,24 @@ def parts(path: Path) -> list[Part]:
         is_aside = name.startswith((f"{path.name}.", f"{path.name}-")) and each.suffix != UNFINISHED
         if is_aside and not (is_compressed(each) and each.stem in names):
             found.append(each)
-    known = [part for part in map(_part, found) if part is not None]
-    known.sort(key=lambda part: (part.first, part.path.name))
-    return known + [part for part in [_part(path)] if part is not None and path.name in names]
+    return found
 
 
 def _part(path: Path) -> Part | None:
-    """Return what a file is of its trail; None if it is empty, or gone by now."""
+    """Return what a file is of its trail; None if there is nothing in it, `_GONE` if it is not there now."""
     try:
         with opened(path) as file:
             line = file.readline(limits.MAX_RECORD + 1)
     except ConfigError:
         if path.exists():
-            return Part(path, 0)  # whoever reads all of it hears what is wrong
-        return None
+            return Part(0, path)  # whoever reads all of it hears what is wrong
+        return _GONE
     if not line:
         return None
     try:
-        return Part(path, seal.number(line))
+        return Part(seal.number(line), path)
     except Broken:
-        return Part(path, 0)
+        return Part(0, path)
 
 
 def whole(path: Path) -> Iterator[Line]:

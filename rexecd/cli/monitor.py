@@ -96,8 +96,11 @@ def opened_service(
 
 
 @contextlib.contextmanager
-def kept_trail(service: Service) -> Iterator[None]:
-    """Look after the service's trail: its steps and checkpoints, and its old files; raise ConfigError."""
+def kept_trail(service: Service) -> Iterator[dict[str, object]]:
+    """Look after the service's trail: its steps and checkpoints, and its old files; raise ConfigError.
+
+    Yield what a monitor that was killed has left in it.
+    """
     settings, trail, log = service.settings, service.trail, service.log
     with contextlib.ExitStack() as stack:
         signer = load_signer(settings.state)
@@ -112,9 +115,10 @@ def kept_trail(service: Service) -> Iterator[None]:
         stack.callback(trail.close)  # with the last step, and its checkpoint
         care = Care(settings.audit_step, settings.audit_max_age, settings.audit_compress, settings.audit_keep)
         keeper = Keeper(trail, settings.audit, care, clock=service.clock, log=log)
+        left = settle(trail, settings.audit)  # before files are given other names
         keeper.start()
         stack.callback(keeper.stop)
-        yield
+        yield left
 
 
 @contextlib.contextmanager
@@ -151,10 +155,10 @@ def monitor(arguments: argparse.Namespace) -> int:
         check_tasks(tasks_needed(settings), what=what)
         with (
             opened_service(settings, workers=workers, log=log) as service,
-            kept_trail(service),
+            kept_trail(service) as left,
             opened_doors(settings, manager, gateway) as doors,
         ):
-            return _serve(_Parts(service, workers, keeper, manager), doors, arguments.lifeline)
+            return _serve(_Parts(service, workers, keeper, manager, left), doors, arguments.lifeline)
 
 
 class _Parts(NamedTuple):
@@ -164,16 +168,17 @@ class _Parts(NamedTuple):
     workers: Workers
     keeper: Gatekeeper
     manager: Manager
+    #: What one that was killed has left.
+    left: dict[str, object]
 
 
 def _serve(parts: _Parts, doors: Doors, lifeline: int | None) -> int:
     """Answer until the end, and bring it about in order; return 1 if it was not asked for."""
-    service, workers, keeper, manager = parts
+    service, workers, keeper, manager, left = parts
     settings, log = service.settings, service.log
     os.chdir("/")
     hide_memory()
     signals = Signals([signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
-    left = settle(service.trail, settings.audit)
     if left:
         log.warning("the monitor before was killed", **left)
     service.recorder.record(Action.SERVICE_STARTED, version=__version__, **left)
@@ -264,7 +269,7 @@ def _wait_for_the_end(parts: _Parts, signals: Signals, lifelines: list[int]) -> 
 
     Reload at each SIGHUP, and end workers that nobody needs.
     """
-    service, workers, keeper, manager = parts
+    service, workers, keeper, manager, _ = parts
     fault: str | None = None
     is_tidy = True
     noted = service.clock.monotonic()

@@ -1,4 +1,4 @@
-"""Killed at any moment, under load, again and again: no record that lies, and no command without its record."""
+"""Killed at any moment under load, again and again: no record that lies, no command without its record."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ ENDS = {"command-exited", "command-timed-out", "command-killed", "command-refuse
 
 
 class Callers:
-    """Callers who leave marks, each with a word of its own, until they are told to stop or lose the service."""
+    """Callers who leave marks, each with a word of its own, until they lose the service."""
 
     def __init__(self, daemon: Daemon, turn: int) -> None:
         self._daemon = daemon

@@ -209,7 +209,7 @@ def test_a_cut_beginning_is_found_everywhere(sample: Sample) -> None:
 
 @pytest.mark.parametrize("is_public", [False, True])
 def test_an_older_copy_is_found_everywhere(sample: Sample, *, is_public: bool) -> None:
-    """The trail as it was at any time before: against the key file, or against a checkpoint that left in time."""
+    """The trail as it was before: against the key file, or against a checkpoint that left in time."""
     verify_ = sample.verify_in_public if is_public else sample.verify
     for at in range(sample.count):
         finding = verify_(sample.lines[:at]).finding
