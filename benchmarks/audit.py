@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from rexecd.audit.events import Action, shape
-from rexecd.audit.seal import Chain, encode
+from rexecd.audit.events import Action, compose
+from rexecd.audit.seal import Chain
 
 _BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
 _VERBS = {
@@ -70,7 +70,7 @@ def write(path: Path, count: int) -> None:
     with path.open("wb", buffering=1024 * 1024) as file:
         for number, (action, fields) in zip(range(count), events(), strict=False):
             now = _BEGIN + timedelta(seconds=number)
-            line, chain = chain.seal(encode(shape(action, fields, now=now)))
+            line, chain = chain.seal(compose(action, fields, now=now))
             file.write(line)
 
 

@@ -23,8 +23,7 @@ from pathlib import Path
 from benchmarks.audit import events
 from benchmarks.served import popen, take_turns
 from rexecd import client
-from rexecd.audit import seal
-from rexecd.audit.events import shape
+from rexecd.audit.events import compose
 from rexecd.audit.keys import KEY_NAME, create_keys
 from rexecd.audit.seal import Chain
 from rexecd.audit.trail import Terms, Trail
@@ -61,13 +60,11 @@ def one_record(count: int) -> Iterator[tuple[str, float]]:
     """Yield the microseconds of a record: of its parts, and appended with each sync."""
     samples = [event for _, event in zip(range(count), events(), strict=False)]
     now = datetime.now(UTC)
-    shaped = [shape(action, fields, now=now) for action, fields in samples]
-    encoded = [seal.encode(record) for record in shaped]
+    composed = [compose(action, fields, now=now) for action, fields in samples]
     chain = Chain.begin(bytes(32))
-    lines = [chain.seal(prefix)[0] for prefix in encoded]
-    yield "shape", _each(lambda number: shape(*samples[number], now=now), count)
-    yield "encode", _each(lambda number: seal.encode(shaped[number]), count)
-    yield "seal", _each(lambda number: chain.seal(encoded[number]), count)
+    lines = [chain.seal(prefix)[0] for prefix in composed]
+    yield "compose", _each(lambda number: compose(*samples[number], now=now), count)
+    yield "seal", _each(lambda number: chain.seal(composed[number]), count)
     with tempfile.TemporaryDirectory() as directory:
         descriptor = os.open(Path(directory, "bare"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         yield "bare write", _each(lambda number: os.write(descriptor, lines[number]), count)

@@ -1,12 +1,27 @@
 """Trails for tests: keys, and what verify says of some files."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from rexecd.audit.checkpoint import Checkpoint
+from rexecd.audit.events import Action, compose
 from rexecd.audit.keys import create_keys, load_chain
 from rexecd.audit.lines import lines
 from rexecd.audit.verify import Knowledge, Report, verify
+
+
+def encoded(record: Mapping[str, object]) -> bytes:
+    """Return any record as `compose` leaves it: without the two braces at its end."""
+    return json.dumps(record, separators=(",", ":")).removesuffix("}}").encode()
+
+
+def shaped(action: Action, fields: Mapping[str, object], *, now: datetime) -> dict[str, Any]:
+    """Return the record that is composed of an event."""
+    record: dict[str, Any] = json.loads(compose(action, fields, now=now) + b"}}")
+    return record
 
 
 def new_key(state: Path) -> bytes:

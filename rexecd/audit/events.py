@@ -6,6 +6,7 @@ SHA-256 of the whole stay (ATTACKS AUD-05).
 Rule 3: tokens are masked in every text, before anything else is done with it.
 Rule 4: a record that lacks what its kind always has is written all the same: tests find such a bug, and
 of an end there had better be a record that says less than none.
+The JSON is put together from pieces: a tree and a general encoder cost a command as much again.
 Pure: the time is an argument.
 """
 
@@ -15,14 +16,14 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 from rexecd import limits
 from rexecd.audit.fields import FIELDS
-from rexecd.audit.vocabulary import EVENTS, Action, Kind
+from rexecd.audit.vocabulary import EVENTS, Action, Event, Kind
 from rexecd.identity.tokens import PREFIX, mask
 
-__all__ = ["ECS_VERSION", "EVENTS", "FIELDS", "Action", "Kind", "shape"]
+__all__ = ["ECS_VERSION", "EVENTS", "FIELDS", "Action", "Kind", "compose"]
 
 ECS_VERSION: Final = "9.4.0"
 
@@ -45,83 +46,129 @@ _PUNCTUATION: Final = 3
 _PLAIN: Final = re.compile(rf"[ !#-\[\]-~]{{0,{limits.MAX_RECORDED_TEXT}}}").fullmatch
 #: What the mark of a cut text takes, apart from twice the field's name.
 _MARK: Final = 110
+#: What number and seal add to a record.
+_SEALING: Final = 128
 _OUTCOMES: Final = frozenset({"success", "failure", "unknown"})
 #: Told in seconds, recorded in nanoseconds.
 _TIMES: Final = frozenset({"duration", "cpu_time"})
-
-#: What JSON holds, as far as we use it.
-Value = str | int | float | bool | None | list[str]
-Tree = dict[str, object]
+_REXEC: Final = "rexec"
+_EVENT: Final = "event"
 
 
-def shape(action: Action, fields: Mapping[str, object], *, now: datetime) -> Tree:
-    """Return the nested record of one event, `rexec` last; raise ValueError for a bug in `fields`."""
-    event = EVENTS[action]
-    rexec: Tree = {"kind": event.kind.value}
-    record: Tree = {
-        "@timestamp": now.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z",
-        "ecs": {"version": ECS_VERSION},
-        "event": {
-            "action": action.value,
-            "kind": "event",
-            "category": event.category,
-            "type": event.type,
-            "outcome": event.outcome,
-            "dataset": "rexecd.audit",
-            "module": "rexecd",
-        },
-        "rexec": rexec,
-    }
-    room = _Room(_STRANGER if event.is_strangers else _CALLER, rexec)
+class _Head(NamedTuple):
+    """What all records of an action have in common, as JSON."""
+
+    #: From `ecs` to the opening quote of the outcome.
+    before: str
+    outcome: str
+    kind: str
+    size: Size
+
+
+class _Place(NamedTuple):
+    """Where a field stands: the top of the tree, what opens and closes what is below, and its name."""
+
+    top: str
+    opening: str
+    closing: str
+    name: str
+
+
+def _head(action: Action, event: Event) -> _Head:
+    facts = {"action": action.value, "kind": "event", "category": event.category, "type": event.type}
+    text = json.dumps({"ecs": {"version": ECS_VERSION}, "event": facts}, separators=(",", ":"))
+    before = f'{text[1:-2]},"outcome":"'
+    size = _STRANGER if event.is_strangers else _CALLER
+    return _Head(before, event.outcome, f'"kind":"{event.kind.value}"', size)
+
+
+def _place(path: tuple[str, ...]) -> _Place:
+    top, *between, name = path
+    opening = "".join(f'"{each}":{{' for each in between)
+    return _Place(top, opening, "}" * len(between), f'"{name}":')
+
+
+_HEADS: Final[Mapping[Action, _Head]] = {action: _head(action, event) for action, event in EVENTS.items()}
+_PLACES: Final[Mapping[str, _Place]] = {name: _place(path) for name, path in FIELDS.items()}
+
+
+def compose(action: Action, fields: Mapping[str, object], *, now: datetime) -> bytes:
+    """Return a record's JSON without the two braces at its end, all bytes 0x20 to 0x7e.
+
+    `rexec`, last and not empty, stays open for number and seal. Raise ValueError for a bug in `fields`.
+    """
+    head = _HEADS[action]
+    room = _Room(head.size)
+    outcome = head.outcome
+    event: list[str] = []
+    rexec = [head.kind]
+    tops: dict[str, dict[tuple[str, str], list[str]]] = {}
     for name, value in fields.items():
-        path = FIELDS.get(name)
-        if path is None:
+        place = _PLACES.get(name)
+        if place is None:
             raise ValueError(f"{name!r} is no field of a record")
-        if path[0] == "rexec":  # half of all fields
-            rexec[path[1]] = room.plain(name, value)
+        if name == "outcome":
+            outcome = _outcome(value)
+            continue
+        piece = place.name + room.spell(name, value)
+        if place.top == _REXEC:  # half of all fields
+            rexec.append(piece)
+        elif place.top == _EVENT:
+            event.append(piece)
         else:
-            _put(record, path, room.plain(name, value))
-    if "argv" in fields:
-        _put(record, ("process", "args_count"), len(_arguments(fields["argv"])))
-    record["rexec"] = record.pop("rexec")  # to the end: the seal goes behind it
-    return record
+            tops.setdefault(place.top, {}).setdefault((place.opening, place.closing), []).append(piece)
+        if name == "argv":
+            tops[place.top]["", ""].append(f'"args_count":{len(_arguments(value))}')
+    stamp = now.astimezone(UTC).isoformat(timespec="microseconds")[:-6]
+    facts = "".join([",", ",".join(event)]) if event else ""
+    others = "".join(f'"{top}":{{{_joined(below)}}},' for top, below in tops.items())
+    text = (
+        f'{{"@timestamp":"{stamp}Z",{head.before}{outcome}","dataset":"rexecd.audit","module":"rexecd"{facts}}},'
+        f'{others}"rexec":{{{",".join([*rexec, *room.marks])}'
+    )
+    if len(text) > limits.MAX_RECORD - _SEALING:
+        raise ValueError(f"the record takes {len(text)} bytes")
+    return text.encode("ascii")
+
+
+def _joined(below: Mapping[tuple[str, str], list[str]]) -> str:
+    return ",".join([f"{opening}{','.join(pieces)}{closing}" for (opening, closing), pieces in below.items()])
 
 
 class _Room:
-    """What texts may still take of one record; what is cut is marked under `rexec`."""
+    """What texts may still take of one record; what is cut is marked."""
 
-    def __init__(self, size: Size, marks: Tree) -> None:
+    def __init__(self, size: Size) -> None:
         self._size = size
         self._left = size.record
-        self._marks = marks
+        #: As pieces of JSON, for `rexec`.
+        self.marks: list[str] = []
 
-    def plain(self, name: str, value: object) -> Value:
-        """Return a field's value as JSON will hold it; raise ValueError for the wrong type."""
+    def spell(self, name: str, value: object) -> str:
+        """Return a field's value as JSON; raise ValueError for the wrong type."""
         if isinstance(value, str):
             return self._text(name, value)
-        if value is None or type(value) is int:
-            return value
+        if value is None:
+            return "null"
+        if type(value) is int:
+            return str(value)
         if name == "argv":
             return self._argv(_arguments(value))
         if name in _TIMES:
-            return _nanoseconds(value)
-        return _other(name, value)
+            return str(_nanoseconds(value))
+        return self._other(name, value)
 
     def _text(self, name: str, text: str) -> str:
-        if name == "outcome":
-            if text not in _OUTCOMES:
-                raise ValueError(f"{text!r} is no outcome")
-            return text
         size = len(text) + _PUNCTUATION
         if size <= self._left and size <= self._size.text and _PLAIN(text) and PREFIX not in text:
             self._left -= size
-            return text
+            return f'"{text}"'
         kept = self._keep(text, self._size.text)
         if len(kept) != len(mask(text)):
             self._mark(name, text)
-        return kept
+        return _quoted(kept)
 
-    def _argv(self, argv: Sequence[str]) -> list[str]:
+    def _argv(self, argv: Sequence[str]) -> str:
         kept: list[str] = []
         end = self._left - self._size.arguments
         for argument in argv[: limits.MAX_RECORDED_ARGUMENTS]:
@@ -130,30 +177,43 @@ class _Room:
             kept.append(self._keep(argument, min(self._left - end, self._size.text)))
         if kept != list(argv) and kept != list(map(mask, argv)):
             self._mark("argv", "\0".join(argv))
-        return kept
+        return f"[{','.join(map(_quoted, kept))}]"
+
+    def _other(self, name: str, value: object) -> str:
+        """Return a value that is neither text nor a plain number; raise ValueError."""
+        word = getattr(value, "word", None)  # our enumerations say how records write them
+        if isinstance(word, str):
+            return _quoted(word)
+        if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+            return json.dumps(value)
+        raise ValueError(f"{name} cannot be recorded: {type(value).__name__}")
 
     def _keep(self, text: str, most: int) -> str:
         """Return as much of `text` as there is room for, masked, and take that room."""
         most = max(0, min(most, self._left))
         kept = mask(text)[: limits.MAX_RECORDED_TEXT]
-        size = _size(kept)
+        size = len(_quoted(kept)) + 1
         while kept and size > most:  # escapes take up to twelve bytes a character
             kept = kept[: len(kept) * most // size]
-            size = _size(kept)
+            size = len(_quoted(kept)) + 1
         self._left -= size
         return kept
 
     def _mark(self, name: str, whole: str) -> None:
-        self._marks[f"{name}_length"] = len(whole)
-        self._marks[f"{name}_sha256"] = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
+        digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
+        self.marks += [f'"{name}_length":{len(whole)}', f'"{name}_sha256":"{digest}"']
         self._left -= _MARK + 2 * len(name)
 
 
-def _size(text: str) -> int:
-    """Return the bytes `text` takes in the trail."""
-    if _PLAIN(text):
-        return len(text) + _PUNCTUATION
-    return len(json.dumps(text)) - 2 + 5 * text.count("\x7f") + _PUNCTUATION
+def _quoted(text: str) -> str:
+    """Return a text as JSON; DEL is escaped, too."""
+    return f'"{text}"' if _PLAIN(text) else json.dumps(text).replace("\x7f", "\\u007f")
+
+
+def _outcome(value: object) -> str:
+    if value not in _OUTCOMES:
+        raise ValueError(f"{value!r} is no outcome")
+    return str(value)
 
 
 def _arguments(value: object) -> Sequence[str]:
@@ -162,24 +222,7 @@ def _arguments(value: object) -> Sequence[str]:
     return value
 
 
-def _other(name: str, value: object) -> Value:
-    """Return a value that is neither text nor a plain number; raise ValueError."""
-    word = getattr(value, "word", None)  # our enumerations say how records write them
-    if isinstance(word, str):
-        return word
-    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    raise ValueError(f"{name} cannot be recorded: {type(value).__name__}")
-
-
 def _nanoseconds(value: object) -> int:
     if not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{value!r} is no number of seconds")
     return round(value * 1e9)
-
-
-def _put(record: Tree, path: tuple[str, ...], value: Value) -> None:
-    at = record
-    for parent in path[:-1]:
-        at = cast("Tree", at.setdefault(parent, {}))
-    at[path[-1]] = value

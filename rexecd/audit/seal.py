@@ -12,12 +12,9 @@ Rule 3: the digest needs no key, so that whoever has a signed one can check a tr
 import enum
 import hashlib
 import hmac
-import json
 import re
-from collections.abc import Mapping
 from typing import Final, NamedTuple, NoReturn, Self
 
-from rexecd import limits
 from rexecd.errors import RexecError
 
 KEY_SIZE: Final = 32
@@ -32,7 +29,6 @@ _TAIL: Final = len(_MARK) + 64 + len(_END)
 _SEAL: Final = slice(-len(_END) - 64, -len(_END))
 _ENDING: Final = re.compile(rb',"seal":"[0-9a-f]{64}"\}\}\n')
 _NUMBERED: Final = re.compile(rb'\{.*,"sequence":([1-9][0-9]{0,18})')
-_ENCODE: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False, allow_nan=False).encode
 
 
 class Change(enum.Enum):
@@ -152,17 +148,3 @@ def number(line: bytes) -> int:
 def _is_whole(line: bytes) -> bool:
     """Return whether a line ends as every record does; what its seal says is not looked at."""
     return _ENDING.fullmatch(line, max(0, len(line) - _TAIL)) is not None
-
-
-def encode(record: Mapping[str, object]) -> bytes:
-    """Return a record's JSON without the two braces at its end, all bytes 0x20 to 0x7e.
-
-    `rexec`, last and not empty, stays open for number and seal. Raise ValueError for a record
-    of another form.
-    """
-    text = _ENCODE(record)
-    if not text.endswith("}}"):
-        raise ValueError("the record does not end with its 'rexec' fields")
-    if len(text) > limits.MAX_RECORD - _TAIL - len(',"sequence":') - 19:
-        raise ValueError(f"the record takes {len(text)} bytes")
-    return text[:-2].replace("\x7f", "\\u007f").encode("ascii")

@@ -219,8 +219,9 @@ class Trail:
         self._acquire()
         try:
             self._refuse_if_unfit()
-            with self._reported():
-                self._writer.settle(why=why)
+            self._writer.settle(why=why)
+        except (OSError, ConfigError) as error:
+            raise self._not_written(error) from None
         finally:
             self._lock.release()
 
@@ -233,9 +234,10 @@ class Trail:
         if self._owed or self._trouble is not None:
             self._acquire()
             try:
-                with self._reported():
-                    self._writer.settle()
-                    self._catch_up()
+                self._writer.settle()
+                self._catch_up()
+            except (OSError, ConfigError) as error:
+                raise self._not_written(error) from None
             finally:
                 self._lock.release()
             self._persist()
@@ -267,28 +269,28 @@ class Trail:
     def _write(self, due: Due) -> None:
         """Write a record behind what is owed, in the file where it belongs; raise TrailError."""
         self._refuse_if_unfit()
-        with self._reported():
-            self._writer.settle(len(due.prefix))
+        writer = self._writer
+        try:
+            writer.settle(len(due.prefix))
             if self._owed or self._trouble is not None:
                 self._catch_up()
-            self._writer.put(due)
-            if self._behind_since is None:
-                self._behind_since = self._clock.monotonic()
-            if self._writer.head.chain.sequence - self._steps.persisted.sequence >= MOST_BEHIND:
-                self.is_pressing.set()
-
-    @contextlib.contextmanager
-    def _reported(self) -> Iterator[None]:
-        """Make a fault of writing one that status shows; raise TrailError."""
-        try:
-            yield
+            writer.put(due)
         except (OSError, ConfigError) as error:
-            text = str(error) if isinstance(error, ConfigError) else error.strerror or str(error)
-            known = "" if isinstance(error, ConfigError) else f"{self._path}: cannot be written: "
-            self._append_fault = known + text
-            self._trouble = self._trouble or self._append_fault
-            raise TrailError(self._append_fault) from None
+            raise self._not_written(error) from None
         self._append_fault = None
+        if self._behind_since is None:
+            self._behind_since = self._clock.monotonic()
+        if writer.head.chain.sequence - self._steps.persisted.sequence >= MOST_BEHIND:
+            self.is_pressing.set()
+
+    def _not_written(self, error: OSError | ConfigError) -> TrailError:
+        """Make a fault of writing one that status shows, and return it."""
+        text = str(error)
+        if isinstance(error, OSError):
+            text = f"{self._path}: cannot be written: {error.strerror or error}"
+        self._append_fault = text
+        self._trouble = self._trouble or text
+        return TrailError(text)
 
     def _catch_up(self) -> None:
         """Record that it can be recorded again, and what is owed; raise OSError."""
@@ -299,6 +301,7 @@ class Trail:
         while self._owed:
             self._writer.put(self._owed[0])
             self._owed.popleft()
+        self._append_fault = None
 
     def _refuse_if_unfit(self) -> None:
         self._refuse_if_closed()

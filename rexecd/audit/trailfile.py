@@ -37,6 +37,7 @@ class TrailFile:
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
+        self.name = os.fspath(path)  # the same, to be looked at for each record
         self.descriptor = descriptor
         status = os.fstat(descriptor)
         self._identity = status.st_dev, status.st_ino
@@ -62,7 +63,7 @@ class TrailFile:
         if self._is_unclean:
             os.ftruncate(self.descriptor, size)
         try:
-            found = os.lstat(self.path)
+            found = os.lstat(self.name)
         except FileNotFoundError:
             return Place.MOVED
         if (found.st_dev, found.st_ino) == self._identity:
@@ -125,7 +126,7 @@ class TrailFile:
         except BaseException:
             file.close()
             raise
-        file.path = self.path
+        file.path, file.name = self.path, self.name
         return file
 
     def close(self) -> None:

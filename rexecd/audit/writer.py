@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from rexecd import limits
 from rexecd.audit import archive, seal
-from rexecd.audit.events import Action, shape
+from rexecd.audit.events import Action, compose
 from rexecd.audit.seal import Broken, Chain
 from rexecd.audit.trailfile import Place, TrailFile, taken
 from rexecd.clock import Clock
@@ -73,7 +73,7 @@ class Writer:
 
     def made(self, action: Action, fields: Mapping[str, object]) -> Due:
         """Return a record as it is now; raise ValueError for a bug in `fields`."""
-        return Due(action, fields, seal.encode(shape(action, fields, now=self._clock.now())))
+        return Due(action, fields, compose(action, fields, now=self._clock.now()))
 
     def about_the_trail(self, action: Action, **fields: object) -> Due:
         """Return a record of our own, as it is now."""

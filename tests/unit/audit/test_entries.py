@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rexecd.audit import entries, seal
-from rexecd.audit.events import EVENTS, FIELDS, Action, Kind, shape
+from rexecd.audit import entries
+from rexecd.audit.events import EVENTS, FIELDS, Action, Kind
 from rexecd.audit.seal import Chain
 from tests.receivers import taken_apart
+from tests.trails import encoded, shaped
 
 NOW = datetime(2026, 11, 28, 5, 42, 9, 317021, tzinfo=UTC)
 TOKEN = "rxt_Abcdefgh_" + "s" * 49
@@ -26,8 +27,8 @@ RFC5424 = re.compile(
 
 
 def _line(action: Action, **fields: object) -> bytes:
-    record = shape(action, fields, now=NOW)
-    return Chain.begin(bytes(32)).seal(seal.encode(record))[0]
+    record = shaped(action, fields, now=NOW)
+    return Chain.begin(bytes(32)).seal(encoded(record))[0]
 
 
 def test_an_entry_has_every_field_by_its_name_and_the_record_itself() -> None:

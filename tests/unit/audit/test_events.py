@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from rexecd import limits
 from rexecd.audit import seal
-from rexecd.audit.events import FIELDS, Action, shape
+from rexecd.audit.events import FIELDS, Action, compose
 from rexecd.errors import Code
 from rexecd.identity.tokens import mint
+from tests.trails import shaped
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 
@@ -33,12 +34,12 @@ HOSTILE = {
 
 def line_of(action: Action, **fields: object) -> bytes:
     """Return the sealed line of one event."""
-    return seal.Chain.begin(bytes(32)).seal(seal.encode(shape(action, fields, now=NOW)))[0]
+    return seal.Chain.begin(bytes(32)).seal(compose(action, fields, now=NOW))[0]
 
 
 def test_a_record_has_the_published_shape() -> None:
     """Names of the schema, ours below `rexec` and last, numbers as numbers."""
-    record = shape(
+    record = shaped(
         Action.COMMAND_EXITED,
         {"principal": "ci", "argv": ("/bin/df", "-h"), "exit_code": 3, "duration": 0.25, "code": Code.BUSY},
         now=NOW,
@@ -68,14 +69,14 @@ def test_times_are_utc() -> None:
     """A clock of another zone tells the same instant."""
     there = NOW.astimezone(timezone(timedelta(hours=5, minutes=30)))
 
-    assert shape(Action.POLICY_LOADED, {}, now=there) == shape(Action.POLICY_LOADED, {}, now=NOW)
+    assert shaped(Action.POLICY_LOADED, {}, now=there) == shaped(Action.POLICY_LOADED, {}, now=NOW)
 
 
 def test_an_outcome_may_differ_from_the_usual() -> None:
     """Whoever records knows better than the table."""
-    record = shape(Action.COMMAND_STARTED, {"outcome": "unknown"}, now=NOW)
+    record = shaped(Action.COMMAND_STARTED, {"outcome": "unknown"}, now=NOW)
 
-    assert record["event"]["outcome"] == "unknown"  # type: ignore[index]
+    assert record["event"]["outcome"] == "unknown"
 
 
 BUGS: dict[str, dict[str, object]] = {
@@ -96,7 +97,7 @@ BUGS: dict[str, dict[str, object]] = {
 def test_a_bug_is_not_recorded_as_something_else(case: str) -> None:
     """A field that cannot be written is found by the first test that writes it."""
     with pytest.raises(ValueError, match=next(iter(BUGS[case])) + "|outcome|seconds"):
-        shape(Action.COMMAND_ALLOWED, BUGS[case], now=NOW)
+        shaped(Action.COMMAND_ALLOWED, BUGS[case], now=NOW)
 
 
 def test_numbers_are_recorded_as_numbers() -> None:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rexecd.audit.events import Action, shape
+from rexecd.audit.events import Action, compose
 from rexecd.audit.find import Sieve, Wanted, action_of, is_framed, select
 from rexecd.audit.lines import Line
-from rexecd.audit.seal import Chain, encode
+from rexecd.audit.seal import Chain
 from rexecd.audit.search import Record, parse
 
 PRINCIPALS = ["ci", "ann", "c", 'a"b', "é", "a\\b", "\x7f"]
@@ -136,7 +136,7 @@ def test_what_is_no_record_is_always_given(data: bytes) -> None:
 def test_the_action_of_a_line_is_known_without_parsing(action: Action) -> None:
     """Whatever a caller wrote: a quote of theirs has a backslash."""
     fields = {"principal": "ci", "line": '"action":"command-exited"', "argv": ['"action":"x"']}
-    line, _ = Chain.begin(bytes(32)).seal(encode(shape(action, fields, now=datetime.now(UTC))))
+    line, _ = Chain.begin(bytes(32)).seal(compose(action, fields, now=datetime.now(UTC)))
 
     assert action.value == action_of(line).decode()
     assert not is_framed(line)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from rexecd import files
-from rexecd.audit import seal
 from rexecd.audit.checkpoint import Verifier
 from rexecd.audit.keys import (
     KEY_NAME,
@@ -22,6 +21,7 @@ from rexecd.audit.keys import (
 )
 from rexecd.audit.seal import Chain
 from rexecd.errors import ConfigError
+from tests.trails import encoded
 
 
 def test_keys_are_made_once(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_the_past_key_is_written_over(tmp_path: Path) -> None:
     chain = Chain.begin(b"\x07" * 32)
     save_chain(path, chain)
     descriptor = os.open(path, os.O_RDONLY)
-    line, after = chain.seal(seal.encode({"rexec": {"x": 1}}))
+    line, after = chain.seal(encoded({"rexec": {"x": 1}}))
     save_chain(path, after)
     past = os.read(descriptor, 4096)
     os.close(descriptor)

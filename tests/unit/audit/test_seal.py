@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rexecd import limits
-from rexecd.audit.seal import NOTHING, Broken, Chain, Change, encode, evolve, number
+from rexecd.audit.seal import NOTHING, Broken, Chain, Change, evolve, number
+from tests.trails import encoded
 
 KEY = bytes(range(32))
 
@@ -17,7 +17,7 @@ def made(count: int, key: bytes = KEY) -> list[bytes]:
     """Return the lines of a small trail."""
     chain, lines = Chain.begin(key), []
     for index in range(count):
-        line, chain = chain.seal(encode({"rexec": {"count": index}}))
+        line, chain = chain.seal(encoded({"rexec": {"count": index}}))
         lines.append(line)
     return lines
 
@@ -127,21 +127,6 @@ def test_the_end_of_the_last_line_is_known() -> None:
 
 def test_a_number_is_read_without_its_seal() -> None:
     """The number of the last `sequence`, not of one inside a text."""
-    line, _ = Chain(77, KEY, NOTHING).seal(encode({"rexec": {"line": ',"sequence":5'}}))
+    line, _ = Chain(77, KEY, NOTHING).seal(encoded({"rexec": {"line": ',"sequence":5'}}))
 
     assert number(line) == 77
-
-
-def test_delete_is_escaped() -> None:
-    """JSON leaves 0x7f as it is; a terminal does not."""
-    assert encode({"rexec": {"line": "a\x7fb"}}) == b'{"rexec":{"line":"a\\u007fb"'
-
-
-@pytest.mark.parametrize(
-    "record",
-    [{}, {"rexec": 1}, {"rexec": {"line": "x"}, "z": 1}, {"rexec": {"line": "x" * limits.MAX_RECORD}}],
-)
-def test_a_record_of_another_form_is_not_sealed(record: dict[str, object]) -> None:
-    """The seal has to find its place, and the line its bounds."""
-    with pytest.raises(ValueError, match="record"):
-        encode(record)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rexecd.audit.events import Action, shape
+from rexecd.audit.events import Action
 from rexecd.audit.story import Story, spell
+from tests.trails import shaped
 
 BEGIN = datetime(2026, 11, 28, 10, 0, tzinfo=UTC)
 CONNECTION = "c0ffee"
@@ -19,7 +20,7 @@ def told(*events: tuple[float, Action, dict[str, Any]]) -> list[str]:
     story = Story(CONNECTION)
     lines: list[str] = []
     for seconds, action, fields in events:
-        record: dict[str, Any] = shape(action, fields, now=BEGIN + timedelta(seconds=seconds))
+        record: dict[str, Any] = shaped(action, fields, now=BEGIN + timedelta(seconds=seconds))
         lines += story.take(record)
     return [*lines, *story.end()]
 

@@ -12,12 +12,12 @@ from rexecd.audit.checkpoint import Checkpoint
 from rexecd.audit.events import Action
 from rexecd.audit.keys import KEY_NAME, load_chain
 from rexecd.audit.lines import Line
-from rexecd.audit.seal import Chain, Change, encode
+from rexecd.audit.seal import Chain, Change
 from rexecd.audit.trail import Trail
 from rexecd.audit.verify import Knowledge, Report, verify
 from rexecd.clock import Clock
 from rexecd.errors import ConfigError
-from tests.trails import new_key, verified
+from tests.trails import encoded, new_key, verified
 
 COUNT = 60
 Lines = list[bytes]
@@ -141,7 +141,7 @@ def repeated(lines: Lines, at: int, _: Lines) -> Lines:
 
 def inserted(lines: Lines, at: int, _: Lines) -> Lines:
     """Add a line of somebody's own making, with a number that fits."""
-    record = encode({"event": {"action": "command-allowed"}, "rexec": {"line": "forged"}})
+    record = encoded({"event": {"action": "command-allowed"}, "rexec": {"line": "forged"}})
     return [*lines[:at], b'%b,"sequence":%d,"seal":"%b"}}\n' % (record, at + 1, b"0" * 64), *lines[at:]]
 
 

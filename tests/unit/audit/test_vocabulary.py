@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rexecd.audit import seal
-from rexecd.audit.events import ECS_VERSION, shape
+from rexecd.audit.events import ECS_VERSION, compose
 from rexecd.audit.fields import FIELDS, TABLE, Form
 from rexecd.audit.vocabulary import END, EVENTS, EVERY, GROUPS, Action, Kind
 from tests.records import faults, schema, schema_faults, schema_version
@@ -33,7 +33,7 @@ def record_of(action: Action, names: set[str], **changes: object) -> dict[str, A
     # What a caller sends comes behind what identifies it, as in the trail.
     own = sorted(names - changes.keys())
     values = {name: SPECIAL.get(name, VALUES[TABLE[name].form]) for name in own} | changes
-    line, _ = seal.Chain.begin(bytes(32)).seal(seal.encode(shape(action, values, now=NOW)))
+    line, _ = seal.Chain.begin(bytes(32)).seal(compose(action, values, now=NOW))
     found: dict[str, Any] = json.loads(line)
     return found
 
