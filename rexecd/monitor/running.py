@@ -9,7 +9,8 @@ nobody is there any more its output goes nowhere, without passing through this p
 import contextlib
 import os
 import select
-from typing import Final
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from rexecd.audit.events import Action
 from rexecd.audit.recorder import Recorder
@@ -39,6 +40,13 @@ class _Unrecorded(SessionOver):
     """The session ends, and the command with it, because its start could not be recorded."""
 
 
+class Ended(NamedTuple):
+    """How a command ended: what is told of it, and then recorded, while the caller is told."""
+
+    told: seam.Exited
+    record: Callable[[], None]
+
+
 class Running:
     """A command that was started for the caller of one conversation."""
 
@@ -59,8 +67,8 @@ class Running:
         #: Our own copies of what the command writes to, if it may outlive its reader.
         self._outputs: list[int] = []
 
-    def watch(self, execution: Execution, streams: Streams) -> seam.Exited | None:
-        """See it to its end and return how it ended; raise what ends the session.
+    def watch(self, execution: Execution, streams: Streams) -> Ended | None:
+        """See it to its end and return how it ended, for caller and trail; raise what ends the session.
 
         None for a command that nobody could be told of: that has been refused.
         """
@@ -71,6 +79,9 @@ class Running:
                 execution.abandon()
                 raise
         outcome = execution.reap()
+        if over is None:
+            told = seam.Exited(outcome.ending, outcome.status, round(outcome.duration * 1e6))
+            return Ended(told, lambda: self._record_end(execution, outcome, None))
         self._record_end(execution, outcome, over)
         if isinstance(over, Refused):
             self._conversation.refuse(self._request_id, over)
@@ -78,9 +89,7 @@ class Running:
         if isinstance(over, ServiceStopped):
             # Only now: what the command wrote at its end has gone to the caller before this does.
             self._conversation.close(Code.UNAVAILABLE, CUT_SHORT)
-        if over is not None:
-            raise over
-        return seam.Exited(outcome.ending, outcome.status, round(outcome.duration * 1e6))
+        raise over
 
     def _keep_readers(self, streams: Streams, kept: contextlib.ExitStack) -> None:
         """Keep a copy of each output of a command that may outlive its reader, and somewhere to put it."""

@@ -19,7 +19,7 @@ from rexecd.execution.spawn import spawn
 from rexecd.files import Resolver
 from rexecd.identity.tokens import parse
 from rexecd.monitor.conversation import Conversation, SessionOver, parting
-from rexecd.monitor.running import UNRECORDED, Running
+from rexecd.monitor.running import UNRECORDED, Ended, Running
 from rexecd.monitor.service import Service
 from rexecd.policy.decide import Request, decide, named
 from rexecd.policy.listing import entries
@@ -219,7 +219,7 @@ class MonitorSession:
                     **_identity(invocation),
                 )
                 record = recorder.record_end  # what was allowed has an end, whatever becomes of the trail
-                exited = self._start(request_id, invocation, recorder)
+                ended = self._start(request_id, invocation, recorder)
         except Refused as refused:
             about = _rule(policy, asked.line)
             record(Action.COMMAND_REFUSED, line=line, code=refused.code.word, reason=refused.reason, **about)
@@ -230,9 +230,12 @@ class MonitorSession:
                 code = Code.UNAVAILABLE.word
                 recorder.record_end(Action.COMMAND_REFUSED, line=line, code=code, reason=str(error))
             raise
-        if exited is not None:  # and it is counted no more: whoever hears of it may start the next one
-            self._conversation.enter(Stage.DRAINING)
-            self._channel.send(exited)
+        if ended is not None:  # and it is counted no more: whoever hears of it may start the next one
+            try:
+                self._conversation.enter(Stage.DRAINING)
+                self._channel.send(ended.told)
+            finally:
+                ended.record()
 
     def _admitted(self, policy: Policy, invocation: Invocation) -> contextlib.AbstractContextManager[object]:
         """Count the command as long as it runs; raise Refused if it is one too many."""
@@ -241,7 +244,7 @@ class MonitorSession:
             name, policy.principals[name].quota, invocation.rule, invocation.quota
         )
 
-    def _start(self, request_id: str, invocation: Invocation, recorder: Recorder) -> seam.Exited | None:
+    def _start(self, request_id: str, invocation: Invocation, recorder: Recorder) -> Ended | None:
         """Start a command and see it to its end, as `Running.watch`; raise Refused if it does not start."""
         execution, streams = spawn(invocation, self._service.workers)
         self._recorder_of_command = recorder

@@ -101,7 +101,8 @@ def test_a_restart_under_load_loses_nothing(patient: Apart, which: str) -> None:
 
     assert [] == load.complaints
     assert len(load.answers) == len(set(load.answers))
-    assert len(load.answers) == len(patient.daemon.records("command-exited"))
+    recorded = patient.daemon.records  # while the caller hears of an end it is recorded
+    wait_for(lambda: len(load.answers) == len(recorded("command-exited")), "a record of each")
 
 
 @BOTH

@@ -420,7 +420,7 @@ def test_a_thousand_reloads_under_load_lose_no_request_and_no_memory(own_daemon:
     assert {"StartedOutputExit"} == set(answers)
     assert 1001 == len(own_daemon.records("policy-loaded"))
     assert 4 * 1024 * 1024 > grown
-    assert len(answers) == len(own_daemon.records("command-exited"))
+    wait_for(lambda: len(answers) == len(own_daemon.records("command-exited")), "a record of each")
 
 
 def test_a_running_command_keeps_its_policy(own_daemon: Daemon) -> None:

@@ -91,7 +91,10 @@ class Watched:
         recorder: Any = self.recording
         running = Running(conversation, recorder, "r1", self._invocation, grace=0.2)
         try:
-            self.result = running.watch(self._execution, self._streams)
+            ended = running.watch(self._execution, self._streams)
+            if ended is not None:
+                self.result = ended.told
+                ended.record()
         except Exception as error:  # noqa: BLE001 - whatever it is, the test looks at it
             self.result = error
 
