@@ -193,21 +193,9 @@ class MonitorSession:
         if asked.justification:
             recorder = recorder.bind(justification=asked.justification)
         self._end_if_dead(recorder, line=line)
-        request = Request(
-            principal=self._credential.token.principal,
-            connection_id=self._id,
-            request_id=request_id,
-            address=self._address,
-            line=asked.line,
-            offer=asked.offer,
-            justification=asked.justification,
-            timeout=asked.timeout / 1000 or None,
-            only=self._credential.token.terms.only,
-            is_certified=self._credential.certificate is not None,
-        )
         record = recorder.record
         try:
-            invocation = decide(policy, request, resolve=Resolver())
+            invocation = decide(policy, self._request(request_id, asked), resolve=Resolver())
             recorder = recorder.bind(rule=invocation.rule, rule_place=invocation.place)
             with self._admitted(policy, invocation):
                 recorder.record(
@@ -236,6 +224,22 @@ class MonitorSession:
                 self._channel.send(ended.told)
             finally:
                 ended.record()
+
+    def _request(self, request_id: str, asked: wire.Run) -> Request:
+        """Return what is asked for, with what is known of who asks."""
+        token, certificate = self._credential
+        return Request(
+            principal=token.principal,
+            connection_id=self._id,
+            request_id=request_id,
+            address=self._address,
+            line=asked.line,
+            offer=asked.offer,
+            justification=asked.justification,
+            timeout=asked.timeout / 1000 or None,
+            only=token.terms.only,
+            is_certified=certificate is not None,
+        )
 
     def _admitted(self, policy: Policy, invocation: Invocation) -> contextlib.AbstractContextManager[object]:
         """Count the command as long as it runs; raise Refused if it is one too many."""

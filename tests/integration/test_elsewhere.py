@@ -78,7 +78,8 @@ def test_commands_are_measured_on_demand_and_in_a_file(measured: Daemon, place: 
     assert (1, 0) == (during.value("rexecd_sessions"), last.value("rexecd_sessions"))
     for found in (after, last):
         assert {
-            ("_none", "refused"): 2,
+            ("_none", "refused"): 1,
+            ("forbidden", "refused"): 1,
             ("both", "failed"): 1,
             ("brief", "timed-out"): 1,
             ("echo", "succeeded"): 3,
@@ -149,13 +150,13 @@ def test_without_a_monitor_there_are_no_metrics(own_daemon: Daemon) -> None:
 
 
 def _lines(daemon: Daemon) -> list[str]:
-    """Return what stands in the trail, but for the record that began the file."""
-    return daemon.settings.audit.read_text().splitlines()[1:]
+    """Return what stands in the trail."""
+    return daemon.settings.audit.read_text().splitlines()
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM], ids=["datagram", "stream"])
 def test_syslog_gets_what_the_file_has(tmp_path: Path, place: Path, kind: socket.SocketKind) -> None:
-    """From the first token on, which was made while no monitor ran, to the last record of a stop."""
+    """From the first record on, which was made while no monitor ran, to the last one of a stop."""
     with Receiver(place / "syslog", socket.SOCK_DGRAM) as early:
         daemon = Daemon(tmp_path / "daemon", settings=_settings(place, syslog=place / "syslog"))
         messages = [early.next() for _ in _lines(daemon)]
@@ -171,7 +172,7 @@ def test_syslog_gets_what_the_file_has(tmp_path: Path, place: Path, kind: socket
 
     assert lines == [message.decode().partition(" - ")[2] for message in messages]
     assert all(message.startswith(b"<8") and b" rexecd-audit " in message for message in messages)
-    assert "token-created" == messages[0].split()[5].decode()
+    assert "trail-opened" == messages[0].split()[5].decode()
     assert "service-stopped" == messages[-1].split()[5].decode()
 
 

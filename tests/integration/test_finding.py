@@ -251,7 +251,7 @@ def test_following_ends_with_its_reader(daemon: Daemon) -> None:
 def test_the_examples_of_the_document_work(daemon: Daemon) -> None:
     """Every one, as it is written."""
     connection = ran(daemon, "echo x")
-    text = (ROOT / "docs/AUDIT.md").read_text()
+    text = (ROOT / "docs/AUDIT.md").read_text().partition("## 7. Finding")[2]
     examples = [line for line in text.splitlines() if line.startswith("rexecd audit ")]
     assert len(examples) > 5
     for example in examples:
