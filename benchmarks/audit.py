@@ -1,12 +1,15 @@
 """Finding records in a large trail: `make bench-audit`.
 
 A million records of sessions that run one command each are written and sealed once; then the verbs
-read them, each in a process of its own. Printed are seconds and the most memory that was held.
-Nothing is asserted.
+read them, each in a process of its own, and verify them: with the sealing key, with a checkpoint and
+the public key alone, and compressed. Printed are seconds and the most memory that was held. Nothing is
+asserted.
 """
 
 import argparse
+import gzip
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +18,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from rexecd.audit.checkpoint import Signer
 from rexecd.audit.events import Action, compose
 from rexecd.audit.seal import Chain
 
@@ -64,14 +68,34 @@ def events() -> Iterator[tuple[Action, dict[str, object]]]:
         yield Action.CONNECTION_CLOSED, {**who, "reason": "goodbye"}
 
 
-def write(path: Path, count: int) -> None:
-    """Write a sealed trail."""
+def write(path: Path, count: int) -> Chain:
+    """Write a sealed trail, and return the chain behind it."""
     chain = Chain.begin(bytes(32))
     with path.open("wb", buffering=1024 * 1024) as file:
         for number, (action, fields) in zip(range(count), events(), strict=False):
             now = _BEGIN + timedelta(seconds=number)
             line, chain = chain.seal(compose(action, fields, now=now))
             file.write(line)
+    return chain
+
+
+def verifying(path: Path, chain: Chain) -> dict[str, list[str]]:
+    """Return how the trail is verified, and make what that needs."""
+    signer = Signer.create("bench", bytes(32))
+    key, public, checkpoint = (path.with_name(name) for name in ("key", "public", "checkpoint"))
+    key.write_text(f"{bytes(32).hex()}\n")
+    public.write_text(f"{signer.verifier.encode()}\n")
+    for each in (key, public):
+        each.chmod(0o600)
+    checkpoint.write_text(signer.sign(chain.sequence - 1, chain.digest))
+    packed = path.with_name("packed.gz")
+    with path.open("rb") as source, gzip.open(packed, "wb", 6) as target:
+        shutil.copyfileobj(source, target)
+    return {
+        "verify, sealing key": ["verify", "--key", str(key), str(path)],
+        "verify, checkpoint": ["verify", "--key", str(public), "--checkpoint", str(checkpoint), str(path)],
+        "verify, sealing key, compressed": ["verify", "--key", str(key), str(packed)],
+    }
 
 
 def main() -> None:
@@ -82,12 +106,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "audit.jsonl")
         begun = time.monotonic()
-        write(path, count)
+        chain = write(path, count)
         size = path.stat().st_size
         took = time.monotonic() - begun
         print(f"{count} records, {size / 1e6:.0f} MB, written and sealed in {took:.1f} s")
-        for name, words in _VERBS.items():
-            line = [sys.executable, "-I", "-m", "rexecd", "audit", *words, str(path)]
+        reading = {name: [*words, str(path)] for name, words in _VERBS.items()}
+        for name, words in {**reading, **verifying(path, chain)}.items():
+            line = [sys.executable, "-I", "-m", "rexecd", "audit", *words]
             begun = time.monotonic()
             with subprocess.Popen(line, stdout=subprocess.PIPE) as process:
                 assert process.stdout
