@@ -5,6 +5,7 @@ It follows README's "Install as a service" to the letter, and then tries what th
 
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -331,6 +332,26 @@ def elsewhere() -> None:
     check("rexecd_up 0" in (place / "rexecd.prom").read_text(), "its last words")
 
 
+def trail() -> None:
+    """The trail is set aside by a signal, and checked by what the journal has of it, without any secret."""
+    logs, key = Path("/var/log/rexecd"), Path("/etc/rexecd/trail-verification.key")
+    sh(f"systemctl kill -s USR1 --kill-whom=main {MONITOR}")
+    wait_for(lambda: list(logs.glob("audit.jsonl.0*")), "a file that was set aside")
+    check(rexec("both").returncode == 3, "a command")
+    sh(f"systemctl restart {MONITOR}")
+    public, notes = Path("/root/public.key"), Path("/root/checkpoints")
+    public.touch(0o600)
+    public.write_text(key.read_text().splitlines()[1])
+    asked = f"journalctl -b -o cat -u {MONITOR} SYSLOG_IDENTIFIER=rexecd-monitor"
+    wait_for(lambda: "rexecd\n" in sh(f"{asked} --output-fields=REXECD_CHECKPOINT"), "checkpoints")
+    notes.write_text(sh(f"{asked} --output-fields=REXECD_CHECKPOINT"))
+    files = " ".join(map(str, [*sorted(logs.glob("audit.jsonl.0*")), logs / "audit.jsonl"]))
+    said = sh(f"rexecd audit verify --key {public} --checkpoint {notes} {files}")
+    check("checkpoints fit" in said and "for want of their key" in said, "verify", said)
+    check("unbroken" in sh("rexecd audit verify"), "verify of the whole")
+    check((logs / "checkpoint").stat().st_uid == pwd.getpwnam("rexecd").pw_uid, "whose checkpoint")
+
+
 def restarts() -> None:
     """Restarts of either process under load refuse no connection and lose no answer."""
     load = Load(4)
@@ -546,6 +567,7 @@ def main() -> int:
                 strangers,
                 certificate_reload,
                 elsewhere,
+                trail,
                 restarts,
                 stops,
                 watchdog,
