@@ -60,7 +60,7 @@ class Trail:
         self._owed: deque[Due] = deque()
         self._persisting = threading.Lock()
         self._steps = Steps(head.chain, head.file, head.size, key_path=key_path, sync=terms.sync)
-        self._writer.on_begun, self._writer.on_emptied = self._steps.begun, self._steps.emptied
+        self._writer.on_begun, self._writer.on_emptied = self._begun, self._steps.emptied
         #: Since when there is something for the next step; since when one is being taken.
         self._behind_since: float | None = None
         self._syncing_since: float | None = None
@@ -302,6 +302,11 @@ class Trail:
             self._writer.put(self._owed[0])
             self._owed.popleft()
         self._append_fault = None
+
+    def _begun(self, file: TrailFile) -> None:
+        """Take note of a new file: its step, and with it a checkpoint, is due at once."""
+        self._steps.begun(file)
+        self.is_pressing.set()
 
     def _refuse_if_unfit(self) -> None:
         self._refuse_if_closed()

@@ -225,8 +225,10 @@ def test_a_signal_begins_a_new_file_at_once(place: Place) -> None:
     """But not one after the other with nothing in them."""
     with place.open() as trail:
         fill(trail, 2)
+        assert not trail.is_pressing.is_set()
         for _ in range(3):
             trail.set_aside("for a test")
+        assert trail.is_pressing.is_set()  # a step, and a checkpoint, is due
 
     assert place.names() == ["audit.jsonl.000000000001", "audit.jsonl"]
     assert place.first()["event"]["reason"] == "for a test"
