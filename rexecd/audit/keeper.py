@@ -5,6 +5,7 @@ Two threads, so that compressing delays no step.
 
 import os
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -68,16 +69,17 @@ class Keeper:
             self._trail.is_pressing.wait(self._care.step)
             if self._stopping.is_set():
                 return
+            self._trail.is_pressing.clear()  # also where the step fails: it is tried again in its time
             self._attempt(self._step, "a step of the trail was not taken")
             if self._trail.begun != begun:
                 begun = self._trail.begun
                 self._untidy.set()
 
     def _step(self) -> None:
+        self._trail.persist()  # first: a trail in trouble finds out here that it is over
         max_age = self._care.max_age
         if max_age is not None and self._clock.now() - self._trail.begun > timedelta(seconds=max_age):
             self._trail.set_aside(f"the one before was set aside after {max_age:g}s")
-        self._trail.persist()
 
     def _tidy(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
@@ -104,10 +106,10 @@ class Keeper:
         for each in dead:
             each.path.unlink()
 
-    def _attempt(self, work: "object", what: str) -> None:
+    def _attempt(self, work: Callable[[], None], what: str) -> None:
         """Do something that must not end the thread; what went wrong is said once."""
         try:
-            work()  # type: ignore[operator]
+            work()
         except TrailError:
             return  # status and log say what is wrong with the trail
         except Exception as error:  # noqa: BLE001 - the edge of a thread

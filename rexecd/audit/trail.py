@@ -345,6 +345,7 @@ class Trail:
     def _renew(self) -> None:
         """Put new files in the place of those that a sync has failed for; nothing is written meanwhile."""
         with self._lock:
+            self._refuse_if_closed()
             pending = self._steps.pending(self._writer.head.chain, self._writer.head.size)
         try:
             files = self._steps.renew(pending)

@@ -1,5 +1,6 @@
 """Files that are set aside, by us or by logrotate: nothing is lost, and all of them verify together."""
 
+import errno
 import gzip
 import json
 import os
@@ -267,6 +268,40 @@ def test_an_old_file_is_set_aside(place: Place) -> None:
     trail.close()
     assert place.names() == ["audit.jsonl.000000000001", "audit.jsonl"]
     assert place.first()["event"]["reason"] == "the one before was set aside after 86400s"
+
+
+def test_an_old_file_in_trouble_is_set_aside_when_that_is_over(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step comes first, so that age does not keep the trail from finding out."""
+    with place.open() as trail:
+        fill(trail, 1)
+    place.hands.pass_(days=2)
+    begun, tried = threading.Event(), threading.Semaphore(0)
+    real, failing = os.fdatasync, threading.Event()
+
+    def sync(descriptor: int) -> None:
+        tried.release()
+        if failing.is_set():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    trail = place.open(lambda action, *_: begun.set() if action is Action.TRAIL_OPENED else None)
+    failing.set()
+    keeper = place.keeper(trail, step=0.05, max_age=86400.0)
+    trail.append(Action.COMMAND_ALLOWED)
+    trail.is_pressing.set()
+    keeper.start()
+    for _ in range(4):
+        assert tried.acquire(timeout=PATIENCE)
+    assert not begun.is_set()
+    failing.clear()
+
+    assert begun.wait(PATIENCE)
+    keeper.stop()
+    trail.close()
+    assert place.verify().good
 
 
 def test_all_but_the_newest_are_compressed(place: Place) -> None:
