@@ -132,6 +132,19 @@ def test_the_operators_command_gets_checkpoints(tmp_path: Path) -> None:
     assert f"{len(found)} checkpoint" in done.stdout
 
 
+def test_a_command_that_takes_its_time_is_left_alone(tmp_path: Path) -> None:
+    """The monitor ends strangers among its children once a second; this is none."""
+    taken = tmp_path / "taken"
+    script = tmp_path / "take"
+    script.write_text(f"#!/bin/sh\nsleep 2.2\ncat >> {taken}\n")
+    script.chmod(0o755)
+    with running(tmp_path / "daemon", f", checkpoint_command: [{script}]") as daemon:
+        daemon.rexec("echo", "one")
+        wait_for(taken.exists, "a checkpoint")
+
+        assert "checkpoint_command" not in daemon.complaints()
+
+
 def test_a_command_that_fails_stops_nothing_and_is_told_of(tmp_path: Path) -> None:
     """Once in the log, and in the status for as long as it lasts."""
     script = tmp_path / "take"
