@@ -74,10 +74,10 @@ class Keeper:
                 self._untidy.set()
 
     def _step(self) -> None:
+        self._trail.persist()  # first: nothing is set aside while this does not work, and it ends trouble
         max_age = self._care.max_age
         if max_age is not None and self._clock.now() - self._trail.begun > timedelta(seconds=max_age):
             self._trail.set_aside(f"the one before was set aside after {max_age:g}s")
-        self._trail.persist()
 
     def _tidy(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

@@ -1,11 +1,13 @@
 """Files that are set aside, by us or by logrotate: nothing is lost, and all of them verify together."""
 
+import errno
 import gzip
 import json
 import os
 import secrets
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -265,6 +267,35 @@ def test_an_old_file_is_set_aside(place: Place) -> None:
     trail.close()
     assert place.names() == ["audit.jsonl.000000000001", "audit.jsonl"]
     assert place.first()["event"]["reason"] == "the one before was set aside after 86400s"
+
+
+def test_an_old_file_does_not_keep_the_trail_from_recovering(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It became too old while nothing could be made durable."""
+    trail = place.open()
+    keeper = place.keeper(trail, step=0.001, max_age=3600.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", refuse)
+        fill(trail, 1)
+        with pytest.raises(TrailError):
+            trail.persist()
+        place.hands.pass_(hours=2)
+        keeper.start()
+        time.sleep(0.05)
+    deadline = time.monotonic() + PATIENCE
+    while not trail.healthy and time.monotonic() < deadline:
+        time.sleep(0.01)
+    keeper.stop()
+
+    assert trail.healthy
+    trail.close()
+    assert place.verify().good
+
+
+def refuse(_: int) -> None:
+    """Be a disk that does not work."""
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_all_but_the_newest_are_compressed(place: Place) -> None:
