@@ -9,7 +9,7 @@ from typing import IO, Final
 
 from rexecd.audit.checkpoint import Checkpoint, Verifier, notes
 from rexecd.audit.keys import AuditorKey, create_keys, decode_auditor_key, load_chain, load_signer
-from rexecd.audit.lines import Line, lines, whole
+from rexecd.audit.lines import Line, lines, parts, whole
 from rexecd.audit.verify import Knowledge
 from rexecd.audit.verify import verify as verify_lines
 from rexecd.cli import say
@@ -61,12 +61,9 @@ def init_key(arguments: argparse.Namespace) -> int:
     act_as_owner(settings.state, keep=MONITORS)
     check_directory(settings.state)
     with lock(settings.lock):
-        if (
-            not os.path.lexists(settings.trail_key)
-            and settings.audit.exists()
-            and settings.audit.stat().st_size
-        ):
-            raise ConfigError(f"{settings.audit}: is another key's trail: move it away to begin a new one")
+        if not os.path.lexists(settings.trail_key) and (old := parts(settings.audit)):
+            what = "is another key's trail: move it away, all its files, to begin a new one"
+            raise ConfigError(f"{old[-1].path}: {what}")
         key = create_keys(settings.state, socket.gethostname())
     if out is None:
         say.out(key.encode().rstrip("\n"))
