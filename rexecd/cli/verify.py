@@ -89,7 +89,10 @@ def _read_key(path: Path | None, settings: Settings | None) -> AuditorKey:
         path = None if settings is None else settings.source.parent / VERIFICATION_KEY
         if path is None or not path.exists():
             return AuditorKey(None, None)
-    return decode_auditor_key(read_file(path, secret=True).decode(errors="replace"), str(path))
+    key = decode_auditor_key(read_file(path).decode(errors="replace"), str(path))
+    if key.seals is not None:  # the other half is public
+        read_file(path, secret=True)
+    return key
 
 
 def _read(path: Path) -> str:

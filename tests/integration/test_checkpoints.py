@@ -39,8 +39,8 @@ class Auditor:
         secret, public = daemon.made.verification_key.read_text().splitlines()
         (desk / "secret.key").write_text(f"{secret}\n")
         (desk / "public.key").write_text(f"{public}\n")
-        for path in desk.glob("*.key"):
-            path.chmod(0o600)
+        (desk / "secret.key").chmod(0o600)
+        (desk / "public.key").chmod(0o644)
 
     def fetch(self) -> None:
         """Fetch the newest checkpoint."""
@@ -110,6 +110,17 @@ def test_a_checkpoint_outlives_a_host_that_was_taken(tmp_path: Path) -> None:
     assert (0, 0) == (at_home.returncode, elsewhere.returncode)
     assert 1 == with_checkpoint.returncode
     assert "cut: " in with_checkpoint.stdout
+
+
+def test_a_sealing_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    """Whoever holds it can make trails; the public half may be anybody's."""
+    with running(tmp_path / "daemon") as daemon:
+        auditor = Auditor(daemon, tmp_path / "desk")
+        daemon.stop()
+    (auditor.desk / "secret.key").chmod(0o644)
+    done = auditor.verify("--key", "secret.key", *auditor.copy())
+
+    assert (1, True) == (done.returncode, "readable by others" in done.stderr)
 
 
 def test_the_operators_command_gets_checkpoints(tmp_path: Path) -> None:
