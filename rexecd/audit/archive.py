@@ -34,6 +34,11 @@ def aside(path: Path, first: int) -> Path:
     return path.with_name(f"{path.name}.{first:012d}")
 
 
+def names(path: Path) -> tuple[Path, Path]:
+    """Return the names of a file that was set aside: as it is, and as it will be once it is compressed."""
+    return path, path.with_name(path.name + _PACKED)
+
+
 def asides(path: Path) -> list[Aside]:
     """Return what was set aside of the trail at `path`, the oldest first; raise OSError."""
     found = []
@@ -72,7 +77,7 @@ def dead(path: Path, before: float) -> list[Aside]:
 
 
 def _compress(path: Path) -> None:
-    packed = path.with_name(path.name + _PACKED)
+    _, packed = names(path)
     new = packed.with_name(packed.name + UNFINISHED)
     status = path.stat()
     with contextlib.suppress(FileNotFoundError):

@@ -363,6 +363,8 @@ class Trail:
         with self._one_at_a_time():
             if self._steps.durable >= sequence:
                 return
+            if self._persist_fault is not None:  # a failed sync is said once: the next one proves nothing
+                raise TrailError(self._persist_fault)
             with self._lock:
                 pending = self._steps.pending(self._writer.head.chain, self._writer.head.size)
             try:

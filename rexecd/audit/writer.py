@@ -124,7 +124,7 @@ class Writer:
             return False
         target = archive.aside(self._path, self._first)
         try:
-            if os.path.lexists(target):
+            if any(map(os.path.lexists, archive.names(target))):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             self._path.rename(target)
         except OSError as error:

@@ -96,7 +96,7 @@ def opened_service(
 
 
 @contextlib.contextmanager
-def kept_trail(service: Service) -> Iterator[dict[str, object]]:
+def kept_trail(service: Service, workers: Workers) -> Iterator[dict[str, object]]:
     """Look after the service's trail: its steps and checkpoints, and its old files; raise ConfigError.
 
     Yield what a monitor that was killed has left in it.
@@ -108,7 +108,8 @@ def kept_trail(service: Service) -> Iterator[dict[str, object]]:
             log.warning(NO_CHECKPOINTS)
         else:
             path = settings.audit.with_name(FILE_NAME)
-            publisher = Publisher(signer, path, settings.audit_checkpoint_command, log=log)
+            command = settings.audit_checkpoint_command
+            publisher = Publisher(signer, path, command, starting=workers.spared, log=log)
             stack.callback(publisher.close)
             trail.on_step = publisher.publish
             service.publisher = publisher
@@ -155,7 +156,7 @@ def monitor(arguments: argparse.Namespace) -> int:
         check_tasks(tasks_needed(settings), what=what)
         with (
             opened_service(settings, workers=workers, log=log) as service,
-            kept_trail(service) as left,
+            kept_trail(service, workers) as left,
             opened_doors(settings, manager, gateway) as doors,
         ):
             return _serve(_Parts(service, workers, keeper, manager, left), doors, arguments.lifeline)

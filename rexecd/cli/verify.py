@@ -9,7 +9,7 @@ from typing import IO, Final
 
 from rexecd.audit.checkpoint import Checkpoint, Verifier, notes
 from rexecd.audit.keys import AuditorKey, create_keys, decode_auditor_key, load_chain, load_signer
-from rexecd.audit.lines import Line, lines, whole
+from rexecd.audit.lines import Line, lines, parts, whole
 from rexecd.audit.verify import Knowledge
 from rexecd.audit.verify import verify as verify_lines
 from rexecd.cli import say
@@ -61,12 +61,9 @@ def init_key(arguments: argparse.Namespace) -> int:
     act_as_owner(settings.state, keep=MONITORS)
     check_directory(settings.state)
     with lock(settings.lock):
-        if (
-            not os.path.lexists(settings.trail_key)
-            and settings.audit.exists()
-            and settings.audit.stat().st_size
-        ):
-            raise ConfigError(f"{settings.audit}: is another key's trail: move it away to begin a new one")
+        if not os.path.lexists(settings.trail_key) and (old := parts(settings.audit)):
+            what = "is another key's trail: move it away, all its files, to begin a new one"
+            raise ConfigError(f"{old[-1].path}: {what}")
         key = create_keys(settings.state, socket.gethostname())
     if out is None:
         say.out(key.encode().rstrip("\n"))
@@ -92,7 +89,10 @@ def _read_key(path: Path | None, settings: Settings | None) -> AuditorKey:
         path = None if settings is None else settings.source.parent / VERIFICATION_KEY
         if path is None or not path.exists():
             return AuditorKey(None, None)
-    return decode_auditor_key(read_file(path, secret=True).decode(errors="replace"), str(path))
+    key = decode_auditor_key(read_file(path).decode(errors="replace"), str(path))
+    if key.seals is not None:  # the other half is public
+        read_file(path, secret=True)
+    return key
 
 
 def _read(path: Path) -> str:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from rexecd.confine import adopt_orphans, children, leave_orphans
@@ -120,6 +121,18 @@ class Workers:
         has_ended = worker.end(_END_TIME)
         is_empty = worker.group is None or worker.group.remove(time.monotonic() + _END_TIME)
         return self.sweep() and is_empty and has_ended
+
+    @contextlib.contextmanager
+    def spared(self, start: Callable[[], subprocess.Popen[bytes]]) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a process that is none of ours, and leave it alone meanwhile: ending it is the caller's."""
+        with self._sweeping:  # or it would be a stranger for a moment
+            process = start()
+            self._others.add(process.pid)
+        try:
+            yield process
+        finally:
+            with self._sweeping:
+                self._others.discard(process.pid)
 
     def sweep(self, *, seconds: float = _END_TIME) -> bool:
         """Kill and collect children of ours that are not the launcher; return whether none is left.

@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
@@ -25,14 +27,20 @@ _ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8
 _PATIENCE: Final = 30.0
 
 
+#: Runs what starts a process, and sees to it that this process alone ends it.
+Starting = Callable[[Callable[[], subprocess.Popen[bytes]]], AbstractContextManager[subprocess.Popen[bytes]]]
+
+
 class Publisher:
     """Signs what the trail has reached, and sends it where it is wanted."""
 
-    def __init__(self, signer: Signer, path: Path, command: tuple[str, ...], *, log: Log) -> None:
+    def __init__(
+        self, signer: Signer, path: Path, command: tuple[str, ...], *, starting: Starting, log: Log
+    ) -> None:
         self._signer = signer
         self._path = path
         self._log = log
-        self._command = _Command(command, log=log) if command else None
+        self._command = _Command(command, starting, log=log) if command else None
         self._file_error: str | None = None
 
     @property
@@ -64,8 +72,9 @@ class Publisher:
 class _Command:
     """The operator's command, one at a time, in a thread; meanwhile only the newest note waits for it."""
 
-    def __init__(self, argv: tuple[str, ...], *, log: Log) -> None:
+    def __init__(self, argv: tuple[str, ...], starting: Starting, *, log: Log) -> None:
         self._argv = argv
+        self._starting = starting
         self._log = log
         self._changed = threading.Condition()
         self._note: str | None = None
@@ -104,25 +113,21 @@ class _Command:
         if fault is not None:
             return fault
         try:
-            process = subprocess.Popen(
-                self._argv,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=_ENVIRONMENT,
-                cwd="/",
-                start_new_session=True,
-            )
+            with self._starting(self._start) as process:
+                return _talk(process, note)
         except OSError as error:
             return f"cannot be started: {error.strerror}"
-        try:
-            process.communicate(note.encode(), timeout=_PATIENCE)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            return f"ended after {_PATIENCE:.0f}s"
-        return None if process.returncode == 0 else f"exit status {process.returncode}"
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self._argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=_ENVIRONMENT,
+            cwd="/",
+            start_new_session=True,
+        )
 
     def _take_note(self, fault: str | None) -> None:
         """Log once what is wrong, and once that nothing is any more."""
@@ -131,3 +136,15 @@ class _Command:
         elif self._fault and not fault:
             self._log.info("checkpoint_command: takes checkpoints again")
         self._fault = fault
+
+
+def _talk(process: subprocess.Popen[bytes], note: str) -> str | None:
+    """Give a process its note and wait for its end; return what went wrong."""
+    try:
+        process.communicate(note.encode(), timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return f"ended after {_PATIENCE:.0f}s"
+    return None if process.returncode == 0 else f"exit status {process.returncode}"

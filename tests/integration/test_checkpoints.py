@@ -39,8 +39,8 @@ class Auditor:
         secret, public = daemon.made.verification_key.read_text().splitlines()
         (desk / "secret.key").write_text(f"{secret}\n")
         (desk / "public.key").write_text(f"{public}\n")
-        for path in desk.glob("*.key"):
-            path.chmod(0o600)
+        (desk / "secret.key").chmod(0o600)
+        (desk / "public.key").chmod(0o644)
 
     def fetch(self) -> None:
         """Fetch the newest checkpoint."""
@@ -112,6 +112,17 @@ def test_a_checkpoint_outlives_a_host_that_was_taken(tmp_path: Path) -> None:
     assert "cut: " in with_checkpoint.stdout
 
 
+def test_a_sealing_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    """Whoever holds it can make trails; the public half may be anybody's."""
+    with running(tmp_path / "daemon") as daemon:
+        auditor = Auditor(daemon, tmp_path / "desk")
+        daemon.stop()
+    (auditor.desk / "secret.key").chmod(0o644)
+    done = auditor.verify("--key", "secret.key", *auditor.copy())
+
+    assert (1, True) == (done.returncode, "readable by others" in done.stderr)
+
+
 def test_the_operators_command_gets_checkpoints(tmp_path: Path) -> None:
     """On its standard input, the last one at the stop."""
     taken = tmp_path / "taken"
@@ -130,6 +141,19 @@ def test_the_operators_command_gets_checkpoints(tmp_path: Path) -> None:
     assert found[-1] == (daemon.settings.audit.parent / "checkpoint").read_text()
     assert 0 == done.returncode, done.stdout
     assert f"{len(found)} checkpoint" in done.stdout
+
+
+def test_a_command_that_takes_its_time_is_left_alone(tmp_path: Path) -> None:
+    """The monitor ends strangers among its children once a second; this is none."""
+    taken = tmp_path / "taken"
+    script = tmp_path / "take"
+    script.write_text(f"#!/bin/sh\nsleep 2.2\ncat >> {taken}\n")
+    script.chmod(0o755)
+    with running(tmp_path / "daemon", f", checkpoint_command: [{script}]") as daemon:
+        daemon.rexec("echo", "one")
+        wait_for(taken.exists, "a checkpoint")
+
+        assert "checkpoint_command" not in daemon.complaints()
 
 
 def test_a_command_that_fails_stops_nothing_and_is_told_of(tmp_path: Path) -> None:

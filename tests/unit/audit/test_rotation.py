@@ -253,6 +253,19 @@ def test_what_cannot_be_set_aside_is_gone_on_with(place: Place) -> None:
     assert place.names() == ["audit.jsonl.000000000001", "audit.jsonl"]
 
 
+def test_a_file_of_an_earlier_trail_is_never_written_over(place: Place) -> None:
+    """Not by its name, nor when what was set aside under that is compressed."""
+    earlier = place.path.with_name("audit.jsonl.000000000001.gz")
+    earlier.write_bytes(b"evidence")
+    with place.open() as trail:
+        fill(trail, 200)
+        place.keeper(trail).tidy()
+
+        assert trail.aside_error is not None
+        assert "cannot be set aside: File exists" in trail.aside_error
+    assert earlier.read_bytes() == b"evidence"
+
+
 def test_an_old_file_is_set_aside(place: Place) -> None:
     """By the time of its first record, also of a file that was there before."""
     with place.open() as trail:

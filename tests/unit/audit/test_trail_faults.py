@@ -62,7 +62,7 @@ class Disk:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self._write, self._sync = os.write, os.fdatasync
-        self.is_full = self.is_faulty = False
+        self.is_full = self.is_faulty = self.fails_once = False
         #: Whether anything, and whether syncs, are answered.
         self.works, self.syncs_work = threading.Event(), threading.Event()
         self.works.set()
@@ -85,7 +85,8 @@ class Disk:
         self.syncs += 1
         self._wait()
         assert self.syncs_work.wait(PATIENCE)
-        if self.is_faulty:
+        fails, self.fails_once = self.is_faulty or self.fails_once, False
+        if fails:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         self._sync(descriptor)
 
@@ -201,6 +202,40 @@ def test_with_always_a_record_that_is_not_on_the_disk_is_no_promise(careful: Pla
     assert [count for _, count in careful.records()] == [None, 1, 2, 3]
     assert careful.trail.healthy
     careful.trail.persist()
+    assert careful.is_good()
+
+
+def test_with_always_a_failed_sync_fails_for_all_who_wait(careful: Place, disk: Disk) -> None:
+    """A kernel says it once, to whoever syncs first: the next sync works, and proves nothing."""
+    trail = careful.trail
+    outcomes: list[object] = []
+
+    def call() -> None:
+        try:
+            trail.append(Action.COMMAND_ALLOWED)
+        except TrailError as error:
+            outcomes.append(error.is_written)
+        else:
+            outcomes.append("acted")
+
+    disk.syncs_work.clear()
+    callers = [threading.Thread(target=call) for _ in range(3)]
+    callers[0].start()
+    assert disk.is_asked.wait(PATIENCE)
+    for caller in callers[1:]:
+        caller.start()
+    deadline = time.monotonic() + PATIENCE
+    while trail.sequence < 4 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    disk.fails_once = True
+    disk.syncs_work.set()
+    for caller in callers:
+        caller.join()
+    before = careful.path.stat().st_ino
+    trail.persist()
+
+    assert outcomes == [True, True, True]
+    assert careful.path.stat().st_ino != before
     assert careful.is_good()
 
 
