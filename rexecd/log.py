@@ -5,8 +5,8 @@ protocol, so that fields can be searched for (`REXECD_CONTAINMENT=subreaper`); e
 error.
 
 Rule 1: nothing secret is logged: tokens are masked in all that is. Foreign text is made printable.
-Rule 2: logging never fails, and never waits for the journal: threads of callers log, and there is no better
-place to complain.
+Rule 2: logging never fails, and waits for the journal no more than a moment: threads of callers log, and there
+is no better place to complain.
 
 structlog, which the trail is built on, would bring asyncio and with that subprocess into the gateway, which
 may hold nothing that starts a program.
@@ -15,6 +15,7 @@ may hold nothing that starts a program.
 import contextlib
 import enum
 import os
+import select
 import socket
 import sys
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ from typing import Final
 from rexecd.journal import JOURNAL, connect_journal, entry
 from rexecd.printable import printable, quoted, without_tokens
 
+#: Milliseconds that one line waits for its reader.
+_MOMENT: Final = 100
 #: Longest text of one event or field; a datagram holds some hundred of them.
 _MOST: Final = 2048
 
@@ -85,8 +88,9 @@ class Log:
         if not self._sent(level, line, texts):
             prefix = "" if level is Level.INFO else f"{level.word}: "
             with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none at all
-                sys.stderr.write(f"rexecd: {prefix}{line}\n")
-                sys.stderr.flush()
+                if self._journal is None or _takes(sys.stderr.fileno()):
+                    sys.stderr.write(f"rexecd: {prefix}{line}\n")
+                    sys.stderr.flush()
 
     def _sent(self, level: Level, line: str, texts: Mapping[str, str]) -> bool:
         """Send an event to the journal; return whether it took it."""
@@ -99,6 +103,13 @@ class Log:
         except OSError:
             return False
         return True
+
+
+def _takes(descriptor: int) -> bool:
+    """Return whether a line can be written in a moment: where the journal hangs its stream does, too."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLOUT)
+    return bool(poller.poll(_MOMENT))
 
 
 def open_log(program: str, level: str, *, journal: Path = JOURNAL) -> Log:

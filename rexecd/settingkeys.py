@@ -127,7 +127,7 @@ AUDIT: Final = Table(
         ),
         "keep": Key(
             Duration(1.0, 36600 * _DAY),
-            "How long files that were set aside are kept, from then on. Without it for ever.",
+            "How long files that were set aside are kept, from their last record on. Without it for ever.",
         ),
         "checkpoint_command": Key(
             Listed(Text("a text"), least=0, unique=False),

@@ -46,4 +46,6 @@ def verified(
         checkpoints=checkpoints,
         is_whole=is_whole,
     )
-    return verify((line for path in paths for line in lines(path)), known)
+    named = list(paths)
+    where = named[-1] if named else Path()
+    return verify((line for path in named for line in lines(path)), known, where=where)

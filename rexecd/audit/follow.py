@@ -4,13 +4,16 @@ Rule 1: nothing that was written is left out: a file that was replaced is read t
 Rule 2: a line is given when it is whole. What never gets an end is given as it is.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from rexecd import limits
-from rexecd.audit.lines import Line
+from rexecd.audit import seal
+from rexecd.audit.lines import Line, lines, parts
+from rexecd.audit.seal import Broken
 from rexecd.errors import ConfigError
 
 _BLOCK: Final = 1024 * 1024
@@ -24,6 +27,8 @@ class Follower:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor: int | None = None
+        #: The number of the last record that was given.
+        self._last = 0
         self._restart()
 
     def step(self) -> Iterator[Line]:
@@ -39,8 +44,22 @@ class Follower:
                 yield from self._read()
                 yield from self._torn()
                 self.close()
+                yield from self._between()
         except OSError as error:
             raise ConfigError(f"{self._path}: cannot be read: {error.strerror}") from None
+
+    def _between(self) -> Iterator[Line]:
+        """Yield the lines of files that were begun and set aside since we looked."""
+        for part in parts(self._path):
+            if part.path != self._path and part.first > self._last > 0:
+                for line in lines(part.path):
+                    self._note(line.data)
+                    yield line
+
+    def _note(self, data: bytes) -> None:
+        """Keep the number of the last record."""
+        with contextlib.suppress(Broken):
+            self._last = seal.number(data)
 
     def close(self) -> None:
         """Let go of the file; the next step begins with the one of that name."""
@@ -86,6 +105,8 @@ class Follower:
             *whole, self._rest = (self._rest + block).split(b"\n")
             for data in whole:
                 yield from self._pieces(data + b"\n")
+            if whole:
+                self._note(whole[-1] + b"\n")
             if len(self._rest) > limits.MAX_RECORD:
                 rest, self._rest = self._rest, b""
                 yield from self._pieces(rest)

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from rexecd.audit import archive
 from rexecd.audit.events import Action
-from rexecd.audit.trail import Trail
+from rexecd.audit.trail import PATIENCE, Trail
 from rexecd.clock import Clock
 from rexecd.errors import TrailError
 from rexecd.log import Log
@@ -45,7 +45,7 @@ class Keeper:
         self._log = log
         self._stopping = threading.Event()
         self._untidy = threading.Event()
-        self._told: str | None = None
+        self._told: dict[str, str] = {}
         self._threads = [
             threading.Thread(target=self._keep, name="trail-keeper", daemon=True),
             threading.Thread(target=self._tidy, name="trail-archive", daemon=True),
@@ -61,7 +61,7 @@ class Keeper:
         self._stopping.set()
         self._trail.is_pressing.set()
         self._untidy.set()
-        self._threads[0].join()
+        self._threads[0].join(2 * PATIENCE)  # it may wait for a disk that does not answer
 
     def _keep(self) -> None:
         begun = self._trail.begun
@@ -99,7 +99,9 @@ class Keeper:
         dead = archive.dead(self._path, before)
         if not dead:
             return
-        kept = next(each for each in archive.asides(self._path) if each.first > dead[-1].first)
+        kept = next((each for each in archive.asides(self._path) if each.first > dead[-1].first), None)
+        if kept is None:  # nothing but a file and its compressed copy
+            return
         reason = f"kept for {self._care.keep:g}s, as 'audit: keep' says"
         self._trail.note(Action.TRAIL_PRUNED, removed_until=kept.first - 1, count=len(dead), reason=reason)
         self._trail.persist()  # or a crash could leave neither the files nor the record
@@ -114,6 +116,8 @@ class Keeper:
             return  # status and log say what is wrong with the trail
         except Exception as error:  # noqa: BLE001 - the edge of a thread
             text = f"{what}: {error}"
-            if text != self._told:
+            if text != self._told.get(what):
                 self._log.warning(text)
-            self._told = text
+            self._told[what] = text
+        else:
+            self._told.pop(what, None)

@@ -60,6 +60,8 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     if path.suffix in _FOREIGN:
         raise ConfigError(f"{path}: uncompress it first: only .gz, .bz2 and .xz can be read")
     try:
+        if not path.is_file() and path.exists():
+            raise ConfigError(f"{path}: not a regular file; put one in its place")
         if is_compressed(path):
             with _OPENERS[path.suffix](path, "rb") as file:
                 yield file

@@ -94,9 +94,17 @@ def _follow_asides(path: Path, chain: Chain) -> tuple[Chain, Torn | None]:
 
 def _asides_since(path: Path, chain: Chain) -> list[Part]:
     """Return the file that should hold the last persisted record, and those behind it."""
-    asides = [part for part in parts(path) if part.path != path and part.first]
+    # Of a file and its copy it is the longer one that was written last.
+    largest = {
+        part.first: part for part in sorted(parts(path), key=_size) if part.path != path and part.first
+    }
+    asides = sorted(largest.values())
     older = [index for index, part in enumerate(asides) if part.first < chain.sequence]
     return asides[older[-1] :] if older else []
+
+
+def _size(part: Part) -> int:
+    return part.path.stat().st_size
 
 
 def _begins(file: TrailFile, chain: Chain) -> bool:

@@ -3,6 +3,7 @@
 No locks here: the trail says what was written while it is locked, and takes one step at a time.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,10 +90,10 @@ class Steps:
             self.is_doubtful = False
         self.durable = pending.chain.sequence
 
-    def renew(self, pending: Pending) -> dict[TrailFile, TrailFile]:
-        """Write what a sync that failed may have lost to new files, and return what takes the place of what.
+    def renew(self, pending: Pending) -> Iterator[tuple[TrailFile, TrailFile]]:
+        """Write what a sync that failed may have lost to new files; yield each, and which one is the old.
 
-        They are on the disk then. Raise OSError, and ConfigError if something was lost.
+        They are on the disk in the end. Raise OSError, and ConfigError if something was lost.
         """
         chain = self.persisted
         sizes = {stretch.file: stretch.file.size for stretch in pending.stretches}
@@ -103,11 +104,13 @@ class Steps:
                     chain = chain.check(line)
         except Broken as broken:
             raise ConfigError(f"what was written is not there any more: {broken.text}") from None
-        return {file: file.renewed(size) for file, size in sizes.items()}
+        for file, size in sizes.items():
+            if not file.is_removed:  # what has no name is lost to whoever reads, whatever the disk has
+                yield file, file.renewed(size)
+        files.sync_directory(pending.stretches[-1].file.path.parent)
 
-    def renewed(self, files_: dict[TrailFile, TrailFile]) -> None:
-        """Take note of files that took the place of others."""
+    def replaced(self, old: TrailFile, new: TrailFile) -> None:
+        """Take note of a file that took the place of another."""
         self._stretches = [
-            stretch._replace(file=files_.get(stretch.file, stretch.file)) for stretch in self._stretches
+            stretch._replace(file=new) if stretch.file is old else stretch for stretch in self._stretches
         ]
-        self.is_doubtful = False

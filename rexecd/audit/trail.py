@@ -151,10 +151,8 @@ class Trail:
     @property
     def last_error(self) -> str | None:
         """Return what keeps records from being written or kept, None if nothing does."""
-        for since in (self._writer.waiting_since, self._syncing_since):
-            if since is not None and (waited := time.monotonic() - since) > PATIENCE:
-                return f"{self._path}: the disk has not answered for {waited:.0f}s"
-        return self._append_fault or self._persist_fault
+        silence = self._silence(self._writer.waiting_since) or self._silence(self._syncing_since)
+        return silence or self._append_fault or self._persist_fault
 
     @property
     def healthy(self) -> bool:
@@ -249,9 +247,9 @@ class Trail:
         try:
             self.persist()
         finally:
-            with self._persisting, self._lock:
-                self._closed = True
-                self.lost += len(self._owed)
+            self._closed = True
+            self.lost += len(self._owed)
+            with self._one_at_a_time(), self._lock:  # or the disk does not answer, and they stay open
                 for file in self._steps.files:
                     file.close()
 
@@ -264,7 +262,7 @@ class Trail:
     def _acquire(self) -> None:
         """Take the lock; raise TrailError if whoever has it waits for the disk for too long."""
         if not self._lock.acquire(timeout=PATIENCE):
-            raise TrailError(f"{self._path}: the disk has not answered for {PATIENCE:.0f}s")
+            raise TrailError(f"{self._path}: the disk has not answered for more than {PATIENCE:g}s")
 
     def _write(self, due: Due) -> None:
         """Write a record behind what is owed, in the file where it belongs; raise TrailError."""
@@ -310,8 +308,15 @@ class Trail:
 
     def _refuse_if_unfit(self) -> None:
         self._refuse_if_closed()
-        if self._persist_fault is not None:
-            raise TrailError(self._persist_fault)
+        fault = self._persist_fault or self._silence(self._syncing_since)
+        if fault is not None:
+            raise TrailError(fault)
+
+    def _silence(self, since: float | None) -> str | None:
+        """Return what is wrong where the disk has been asked since then, if it should have answered."""
+        if since is None or time.monotonic() - since <= PATIENCE:
+            return None
+        return f"{self._path}: the disk has not answered for more than {PATIENCE:g}s"
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
@@ -326,17 +331,18 @@ class Trail:
             with self._lock:
                 self._refuse_if_closed()
                 pending = self._steps.pending(self._writer.head.chain, self._writer.head.size)
-                since, self._behind_since = self._behind_since, None
+                taken = self._clock.monotonic()
                 self.is_pressing.clear()
             if pending.is_nothing and self._persist_fault is None:
                 return
             try:
                 self._steps.take(pending)
             except (OSError, ConfigError) as error:
-                self._behind_since = since
                 raise self._not_durable(error) from None
             with self._lock:
                 self._persist_fault = None
+                is_behind = self._writer.head.chain.sequence > pending.chain.sequence
+                self._behind_since = taken if is_behind else None
                 over = self._steps.finish(pending)
             for file in over:
                 file.close()
@@ -348,15 +354,16 @@ class Trail:
             self._refuse_if_closed()
             pending = self._steps.pending(self._writer.head.chain, self._writer.head.size)
         try:
-            files = self._steps.renew(pending)
+            for old, new in self._steps.renew(pending):  # one is in its place before the next is made
+                with self._lock:
+                    head = self._writer.head
+                    if head.file is old:
+                        self._writer.head = head._replace(file=new)
+                    self._steps.replaced(old, new)
+                old.close()
         except (OSError, ConfigError) as error:
             raise self._not_durable(error) from None
-        with self._lock:
-            head = self._writer.head
-            self._writer.head = head._replace(file=files[head.file])
-            self._steps.renewed(files)
-        for old in files:
-            old.close()
+        self._steps.is_doubtful = False
 
     def _make_durable(self, sequence: int) -> None:
         """Wait until what comes before a number is on the disk, together with others; raise TrailError."""
@@ -375,7 +382,7 @@ class Trail:
     @contextlib.contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
         if not self._persisting.acquire(timeout=PATIENCE):
-            raise TrailError(f"{self._path}: the disk has not answered for {PATIENCE:.0f}s")
+            raise TrailError(f"{self._path}: the disk has not answered for more than {PATIENCE:g}s")
         self._syncing_since = time.monotonic()
         try:
             yield

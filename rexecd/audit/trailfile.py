@@ -46,6 +46,8 @@ class TrailFile:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open the file, and make it if it is not there; raise ConfigError for an unsafe one."""
+        if not path.parent.is_dir():
+            raise ConfigError(f"{path}: its directory is not found; put it back")
         return cls(path, files.open_private(path, os.O_RDWR | os.O_APPEND))
 
     @property
@@ -106,10 +108,14 @@ class TrailFile:
     def renewed(self, size: int) -> Self:
         """Copy so many bytes to a new file, on the disk, that takes the place of this one; raise OSError.
 
+        Its name is on the disk when the directory has been synced.
+
         After a failed sync the kernel may take pages for written that are not (fsync(2) says it once), and
         writing them again is not enough: ext4 has what failed as unwritten in its tables, and reads zeros.
         """
         path = Path(f"/proc/self/fd/{self.descriptor}").readlink()  # it may have been set aside meanwhile
+        if not os.path.samestat(os.fstat(self.descriptor), path.lstat()):
+            raise OSError("it is not found under its name")
         new = path.with_name(path.name + UNFINISHED)
         with contextlib.suppress(FileNotFoundError):
             new.unlink()
@@ -122,7 +128,6 @@ class TrailFile:
                 raise OSError(f"{at} of {size} bytes are left")
             file.sync()
             new.rename(path)
-            files.sync_directory(path.parent)
         except BaseException:
             file.close()
             raise

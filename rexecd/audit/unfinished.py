@@ -10,7 +10,6 @@ about two seconds. No caller can forge what is looked for: inside a JSON text a 
 
 import json
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from rexecd.audit import seal
 from rexecd.audit.events import FIELDS, Action
 from rexecd.audit.lines import is_compressed, opened, parts
 from rexecd.audit.seal import Broken
+from rexecd.errors import ConfigError
 
 _BLOCK: Final = 1024 * 1024
 #: So many records between two looks at the clock.
@@ -77,18 +77,24 @@ def unfinished(path: Path, *, seconds: float, most: int) -> Unfinished:
     deadline = time.monotonic() + seconds
     search = _Search()
     line = b""
-    for line in (line for part in reversed(parts(path)) for line in _backwards(part.path)):
-        start = line.find(_ACTION, 0, _HEAD) + len(_ACTION)
-        action = line[start : line.find(b'"', start)]
-        if action == _STOPPED:
-            return search.found(was_killed=False)
-        if action == _STARTED:
-            return search.found(was_killed=True)
-        if action in _OF_CONNECTIONS:
-            search.take(action, line)
-        search.seen += 1
-        if not search.seen % _LOOKS and (time.monotonic() > deadline or search.size > most):
-            return search.found(was_killed=True, back_to=_number(line))
+    try:
+        for line in (line for part in reversed(parts(path)) for line in _backwards(part.path, deadline)):
+            start = line.find(_ACTION, 0, _HEAD) + len(_ACTION)
+            action = line[start : line.find(b'"', start)]
+            if action == _STOPPED:
+                return search.found(was_killed=False)
+            if action == _STARTED:
+                return search.found(was_killed=True)
+            if action in _OF_CONNECTIONS:
+                search.take(action, line)
+            search.seen += 1
+            if not search.seen % _LOOKS and (time.monotonic() > deadline or search.size > most):
+                return search.found(was_killed=True, back_to=_number(line))
+    except (ConfigError, TimeoutError):
+        if not line:
+            raise
+        # An older file that cannot be read, or not in time, ends the search and not the start.
+        return search.found(was_killed=True, back_to=_number(line))
     return search.found(was_killed=False)
 
 
@@ -149,14 +155,17 @@ class _Search:
         return Unfinished(True, commands, connections, back_to)  # noqa: FBT003 - a field
 
 
-def _backwards(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file from the last to the first; raise ConfigError."""
+def _backwards(path: Path, deadline: float) -> Iterator[bytes]:
+    """Yield the lines of a file from the last to the first; raise ConfigError, TimeoutError."""
     with opened(path) as file:
         if not is_compressed(path):
             yield from _lines_back(file)
             return
         with tempfile.TemporaryFile() as plain:
-            shutil.copyfileobj(file, plain, _BLOCK)
+            while block := file.read(_BLOCK):
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+                plain.write(block)
             plain.flush()
             yield from _lines_back(plain)
 

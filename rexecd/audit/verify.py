@@ -116,8 +116,11 @@ class Knowledge:
         return max(signed, self.head.sequence - 1 if self.head is not None else 0)
 
 
-def verify(found: Iterable[Line], known: Knowledge) -> Report:
-    """Check the lines of one trail, from the oldest, up to the first that is bad; raise ConfigError."""
+def verify(found: Iterable[Line], known: Knowledge, *, where: Path) -> Report:
+    """Check the lines of one trail, from the oldest, up to the first that is bad; raise ConfigError.
+
+    `where` is the file whose end is the trail's.
+    """
     walk = _Walk(known)
     line: Line | None = None
     for line in found:
@@ -128,7 +131,7 @@ def verify(found: Iterable[Line], known: Knowledge) -> Report:
     try:
         walk.end()
     except Broken as broken:
-        path, number = (line.path, line.number) if line is not None else (Path(), 0)
+        path, number = (line.path, line.number) if line is not None else (where, 0)
         if broken.change is Change.MISSING and walk.beginning is not None:
             path, number = walk.beginning.path, walk.beginning.number
         return walk.report(Finding(path, number, walk.next, broken.change, broken.text))

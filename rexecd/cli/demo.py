@@ -97,7 +97,7 @@ def demo(_: argparse.Namespace) -> int:
                 say.out(render(record))
         key = decode_auditor_key(read_file(made.verification_key, secret=True).decode())
         known = Knowledge(key=key.seals, head=load_chain(settings.trail_key), is_whole=True)
-        report = verify(whole(settings.audit), known)
+        report = verify(whole(settings.audit), known, where=settings.audit)
         say.out(f"\n# and nobody has touched it\n{report}")
         good &= report.good
     if not good:

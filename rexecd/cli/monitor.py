@@ -145,6 +145,8 @@ def monitor(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config)
     log = open_log("rexecd-monitor", settings.log_level)
     restore_signals()
+    for number in (signal.SIGHUP, signal.SIGUSR1):  # until there is somebody who waits for them
+        signal.signal(number, lambda *_: None)
     os.umask(0o077)
     is_alone = arguments.lifeline is None
     gateway = gateway_account(settings) if is_alone else None  # `serve` runs both as one user

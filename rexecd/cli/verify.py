@@ -9,14 +9,15 @@ from typing import IO, Final
 
 from rexecd.audit.checkpoint import Checkpoint, Verifier, notes
 from rexecd.audit.keys import AuditorKey, create_keys, decode_auditor_key, load_chain, load_signer
-from rexecd.audit.lines import Line, lines, parts, whole
-from rexecd.audit.verify import Knowledge
+from rexecd.audit.lines import lines, parts, whole
+from rexecd.audit.verify import Knowledge, Report
 from rexecd.audit.verify import verify as verify_lines
 from rexecd.cli import say
 from rexecd.cli.init import VERIFICATION_KEY
 from rexecd.cli.owner import MONITORS, act_as_owner
 from rexecd.errors import ConfigError
 from rexecd.files import check_directory, lock, read_file
+from rexecd.printable import printable
 from rexecd.settings import Settings, load_settings
 
 #: A checkpoint has some 200 bytes: a hundred thousand of them.
@@ -46,12 +47,22 @@ def verify(arguments: argparse.Namespace) -> int:
         raise ConfigError("nothing to hold it against: name the verification key (--key) or a --checkpoint")
     known = Knowledge(key=key.seals, head=head, checkpoints=checkpoints, is_whole=not named)
     if settings is None or named:
-        found: Iterator[Line] = (line for path in named for line in lines(path))
+        report = verify_lines((line for path in named for line in lines(path)), known, where=named[-1])
     else:
-        found = whole(settings.audit)
-    report = verify_lines(found, known)
-    say.out(f"rexecd: {report}")
+        report = _verify_whole(settings.audit, known)
+    if report.good and key.seals is None and head is None and not report.checkpoints:
+        raise ConfigError("no checkpoint is of these records: without the sealing key nothing was checked")
+    say.out(f"rexecd: {printable(str(report))}")
     return 0 if report.good else 1
+
+
+def _verify_whole(path: Path, known: Knowledge) -> Report:
+    """Verify all files; again if the oldest were removed while they were read."""
+    while True:
+        before = [part.first for part in parts(path)[:1]]
+        report = verify_lines(whole(path), known, where=path)
+        if report.good or before == [part.first for part in parts(path)[:1]]:
+            return report
 
 
 def init_key(arguments: argparse.Namespace) -> int:

@@ -141,10 +141,13 @@ class Workers:
         than it is killed is not ended in one go: thousands may be left, whose numbers the machine lacks.
         """
         deadline = time.monotonic() + seconds
-        while self._sweep_once():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_LOOK_AGAIN)
+        try:
+            while self._sweep_once():
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(_LOOK_AGAIN)
+        except OSError:  # no descriptor to look with: another time
+            return False
         return True
 
     def _sweep_once(self) -> bool:

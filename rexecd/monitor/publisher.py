@@ -25,6 +25,8 @@ NO_CHECKPOINTS: Final = "the trail has no checkpoints: 'rexecd audit init-key' m
 _ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 #: How long the command may take for one.
 _PATIENCE: Final = 30.0
+#: The same for the last one, so that no stop is delayed.
+_LAST_SECONDS: Final = 2.0
 
 
 #: Runs what starts a process, and sees to it that this process alone ends it.
@@ -80,6 +82,7 @@ class _Command:
         self._note: str | None = None
         self._is_closed = False
         self._fault: str | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
         self._thread.start()
 
@@ -96,7 +99,12 @@ class _Command:
         with self._changed:
             self._is_closed = True
             self._changed.notify()
-        self._thread.join(_PATIENCE)
+        self._thread.join(_LAST_SECONDS)
+        process = self._process
+        if process is not None and self._thread.is_alive():
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            self._thread.join(_LAST_SECONDS)
 
     def _work(self) -> None:
         while True:
@@ -113,10 +121,12 @@ class _Command:
         if fault is not None:
             return fault
         try:
-            with self._starting(self._start) as process:
-                return _talk(process, note)
+            with self._starting(self._start) as self._process:
+                return _talk(self._process, note)
         except OSError as error:
             return f"cannot be started: {error.strerror}"
+        finally:
+            self._process = None
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

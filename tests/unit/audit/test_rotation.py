@@ -78,7 +78,7 @@ class Place:
     def verify(self) -> Report:
         """Return what is found in the whole trail, with the key file."""
         known = Knowledge(key=self.key, head=load_chain(self.key_path), is_whole=True)
-        return verify(whole(self.path), known)
+        return verify(whole(self.path), known, where=self.path)
 
     def names(self) -> list[str]:
         """Return the names of the trail's files, in their order."""
@@ -219,7 +219,8 @@ def test_a_vanished_directory_refuses_until_it_is_back(place: Place) -> None:
     trail.close()
     known = Knowledge(key=place.key, head=load_chain(place.key_path), is_whole=True)
 
-    assert verify(whole(place.directory / "audit" / "a.jsonl"), known).last == 5
+    path = place.directory / "audit" / "a.jsonl"
+    assert verify(whole(path), known, where=path).last == 5
 
 
 def test_a_signal_begins_a_new_file_at_once(place: Place) -> None:

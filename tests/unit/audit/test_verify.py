@@ -21,6 +21,7 @@ from tests.trails import encoded, new_key, verified
 
 COUNT = 60
 Lines = list[bytes]
+CHANGED = Path("changed")
 
 
 class Sample:
@@ -47,16 +48,16 @@ class Sample:
 
     def verify(self, lines: Lines) -> Report:
         """Return what is found in a trail of these lines, with the keys."""
-        return verify(as_lines(lines), Knowledge(key=self.key, head=self.head))
+        return verify(as_lines(lines), Knowledge(key=self.key, head=self.head), where=CHANGED)
 
     def verify_in_public(self, lines: Lines) -> Report:
         """Return what is found with checkpoints alone."""
-        return verify(as_lines(lines), Knowledge(checkpoints=self.checkpoints))
+        return verify(as_lines(lines), Knowledge(checkpoints=self.checkpoints), where=CHANGED)
 
 
 def as_lines(lines: Lines) -> Iterator[Line]:
     """Yield the lines of one file as a reader gives them."""
-    return (Line(Path("changed"), number, data) for number, data in enumerate(lines, 1))
+    return (Line(CHANGED, number, data) for number, data in enumerate(lines, 1))
 
 
 @pytest.fixture(scope="module", params=[COUNT, pytest.param(1000, marks=pytest.mark.slow)])
