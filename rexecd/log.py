@@ -5,8 +5,8 @@ protocol, so that fields can be searched for (`REXECD_CONTAINMENT=subreaper`); e
 error.
 
 Rule 1: nothing secret is logged: tokens are masked in all that is. Foreign text is made printable.
-Rule 2: logging never fails, and waits for the journal no more than a moment: threads of callers log, and there
-is no better place to complain.
+Rule 2: logging never fails, and waits for the journal no more than a moment: threads of callers log, and
+there is no better place to complain.
 
 structlog, which the trail is built on, would bring asyncio and with that subprocess into the gateway, which
 may hold nothing that starts a program.
@@ -20,7 +20,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from rexecd.journal import JOURNAL, connect_journal, entry
 from rexecd.printable import printable, quoted, without_tokens
@@ -88,7 +88,7 @@ class Log:
         if not self._sent(level, line, texts):
             prefix = "" if level is Level.INFO else f"{level.word}: "
             with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none at all
-                if self._journal is None or _takes(sys.stderr.fileno()):
+                if self._journal is None or _takes(sys.stderr):
                     sys.stderr.write(f"rexecd: {prefix}{line}\n")
                     sys.stderr.flush()
 
@@ -105,8 +105,12 @@ class Log:
         return True
 
 
-def _takes(descriptor: int) -> bool:
+def _takes(stream: TextIO) -> bool:
     """Return whether a line can be written in a moment: where the journal hangs its stream does, too."""
+    try:
+        descriptor = stream.fileno()
+    except OSError:  # it is none of the kernel's
+        return True
     poller = select.poll()
     poller.register(descriptor, select.POLLOUT)
     return bool(poller.poll(_MOMENT))
