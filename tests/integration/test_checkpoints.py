@@ -123,6 +123,22 @@ def test_a_sealing_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     assert (1, True) == (done.returncode, "readable by others" in done.stderr)
 
 
+def test_where_nothing_was_checked_it_is_said(tmp_path: Path) -> None:
+    """A checkpoint of earlier records proves nothing of later ones, and neither does an exit status of 0."""
+    with running(tmp_path / "daemon") as daemon:
+        auditor = Auditor(daemon, tmp_path / "desk")
+        auditor.fetch()
+        os.kill(daemon.monitor_pid, signal.SIGUSR1)
+        wait_for(lambda: list(daemon.settings.audit.parent.glob("audit.jsonl.0*")), "another file")
+        daemon.rexec("echo", "one")
+        daemon.stop()
+    auditor.copy()
+    done = auditor.verify("--key", "public.key", "--checkpoint", "checkpoints", "audit.jsonl")
+
+    assert (1, "") == (done.returncode, done.stdout)
+    assert "no checkpoint is of these records: without the sealing key nothing was checked" in done.stderr
+
+
 def test_the_operators_command_gets_checkpoints(tmp_path: Path) -> None:
     """On its standard input, the last one at the stop."""
     taken = tmp_path / "taken"

@@ -8,9 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rexecd import limits
+from rexecd.audit import archive, seal
+from rexecd.audit.events import Action
 from rexecd.audit.follow import Follower
+from rexecd.audit.keys import KEY_NAME
 from rexecd.audit.lines import lines
+from rexecd.audit.trail import Trail
+from rexecd.clock import Clock
 from rexecd.errors import ConfigError
+from tests.trails import new_key
 
 
 @pytest.fixture
@@ -58,6 +64,27 @@ def test_a_renamed_file_is_read_to_its_end(path: Path) -> None:
     follower.close()
 
     assert [b"one\n", b"two\n", b"three\n", b"four\n", b"five\n"] == found
+
+
+def test_files_that_were_set_aside_between_two_looks_are_read(tmp_path: Path) -> None:
+    """Several of them, compressed or not: neither left out nor given twice."""
+    new_key(tmp_path)
+    path = tmp_path / "audit.jsonl"
+    follower = Follower(path)
+    found = []
+    with Trail.open(path, tmp_path / KEY_NAME, clock=Clock()) as trail:
+        for count in range(4):
+            trail.append(Action.COMMAND_ALLOWED, count=count)
+            if count == 0:
+                found += step(follower)
+            trail.set_aside("for a test")
+        archive.pack(path)
+        trail.append(Action.COMMAND_ALLOWED, count=4)
+        found += step(follower)
+        found += step(follower)
+    follower.close()
+
+    assert list(range(1, trail.sequence + 1)) == [seal.number(line) for line in found]
 
 
 @pytest.mark.parametrize("after", [b"", b"x\n", b"other\n", b"something much longer\n"])

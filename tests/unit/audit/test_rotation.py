@@ -433,6 +433,27 @@ def test_what_logrotate_compresses_with_is_read(place: Place, suffix: str, pack:
         place.verify()
 
 
+def test_what_is_no_file_holds_up_nobody(place: Place) -> None:
+    """A pipe of that name: whoever reads is not kept waiting for a writer."""
+    os.mkfifo(place.path)
+    with pytest.raises(ConfigError, match="not a regular file; put one in its place"):
+        list(lines(place.path))
+
+
+def test_a_copy_that_was_left_behind_does_not_stop_a_start(place: Place) -> None:
+    """An older copy of the file in which the last step is: the longer one counts."""
+    with place.open() as trail:
+        fill(trail, 5)
+        short = place.path.read_bytes()
+        fill(trail, 5)
+        trail.set_aside("for a test")
+    found = kill(place, place.open())
+    found.path.unlink()
+    (found.directory / "audit.jsonl.000000000001.bak").write_bytes(short)
+    with found.open() as again:
+        assert again.sequence == trail.sequence + 1
+
+
 def test_names_of_others_are_left_alone(place: Place) -> None:
     """What is not of our form is neither compressed nor removed, and what is not of the trail not read."""
     with place.open() as trail:

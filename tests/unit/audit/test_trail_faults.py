@@ -1,5 +1,6 @@
 """A trail in trouble: no promise that is not kept, ends that are owed are written, and it recovers alone."""
 
+import contextlib
 import errno
 import json
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rexecd import files
 from rexecd.audit import trail as module
 from rexecd.audit.events import Action
 from rexecd.audit.keys import KEY_NAME, load_chain
@@ -326,6 +328,85 @@ def test_a_disk_that_does_not_answer_holds_up_nobody_for_ever(
     assert place.trail.healthy
     place.trail.append(Action.COMMAND_ALLOWED, count=4)
     assert [count for _, count in place.records()] == [None, 1, 3, 4]
+
+
+def test_a_step_that_hangs_stops_everything_after_a_while(
+    place: Place, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nobody waits for it: what is not kept is not promised; and it can be stopped."""
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    trail = place.trail
+    trail.append(Action.COMMAND_ALLOWED)
+    disk.syncs_work.clear()
+
+    def take() -> None:
+        with contextlib.suppress(TrailError):  # it has been closed by then
+            trail.persist()
+
+    step = threading.Thread(target=take)
+    step.start()
+    deadline = time.monotonic() + PATIENCE
+    while trail.healthy and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    assert trail.behind > 0.0
+    assert "the disk has not answered for more than" in str(trail.last_error)
+    with pytest.raises(TrailError, match="the disk has not answered for more than"):
+        trail.append(Action.COMMAND_ALLOWED)
+    trail.owe(Action.COMMAND_EXITED)
+    with pytest.raises(TrailError):
+        trail.close()
+    disk.syncs_work.set()
+    step.join()
+
+
+@pytest.mark.parametrize("is_set_aside", [False, True])
+def test_files_that_are_made_anew_half_way_are_gone_on_with(
+    place: Place, disk: Disk, monkeypatch: pytest.MonkeyPatch, *, is_set_aside: bool
+) -> None:
+    """The directory cannot be synced behind the renaming: it is tried again, and nothing looks foreign."""
+    trail = place.trail
+    trail.append(Action.COMMAND_ALLOWED)
+    if is_set_aside:
+        trail.set_aside("for a test")
+    disk.is_faulty = True
+    with pytest.raises(TrailError):
+        trail.persist()
+    disk.is_faulty = False
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sync_directory", fail)
+        for _ in range(2):
+            with pytest.raises(TrailError, match="cannot be made durable"):
+                trail.persist()
+    trail.persist()
+    trail.append(Action.COMMAND_ALLOWED)
+    trail.persist()
+
+    assert [path.name for path in place.path.parent.iterdir() if "deleted" in path.name] == []
+    assert verified(files_of(place), place.key, head=place.key_path, is_whole=True).good
+
+
+def fail(_: Path) -> None:
+    """Be a directory that cannot be synced."""
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_removed_file_is_not_made_anew(place: Place, disk: Disk) -> None:
+    """Its name is gone, and what was in it: the chain goes on in the next, and nothing odd is left."""
+    place.trail.append(Action.COMMAND_ALLOWED)
+    place.path.unlink()
+    disk.is_faulty = True
+    with pytest.raises(TrailError):
+        place.trail.persist()
+    disk.is_faulty = False
+    place.trail.persist()
+
+    assert place.trail.healthy
+    assert {path.name for path in place.path.parent.iterdir()} == {
+        "audit.jsonl",
+        "trail.key",
+        "checkpoint.key",
+    }
 
 
 def test_a_step_is_due_after_so_many_records(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What a killed writer left is found: all of it, nothing else, and in a bounded time."""
 
+import gzip
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -280,6 +281,26 @@ def test_a_trail_that_cannot_be_read_is_a_fault_of_the_configuration(tmp_path: P
     """One line, with the path."""
     with pytest.raises(ConfigError, match="cannot be read"):
         _find(tmp_path / "missing" / "audit.jsonl")
+
+
+@pytest.mark.parametrize("case", ["slow", "damaged", "foreign"])
+def test_an_older_file_that_cannot_be_read_in_time_ends_the_search_and_not_the_start(
+    writer: Writer, path: Path, case: str
+) -> None:
+    """What was found by then counts, and it is said from where on."""
+    writer.open("c1")
+    older = path.read_bytes()
+    writer.trail.set_aside("for a test")
+    writer.open("c2")
+    (aside,) = path.parent.glob("audit.jsonl.0*")
+    aside.unlink()
+    packed = gzip.compress(older)
+    name = "audit.jsonl.1.zst" if case == "foreign" else "audit.jsonl.1.gz"
+    path.with_name(name).write_bytes(packed[:-20] if case == "damaged" else packed)
+    found = unfinished(path, seconds=0.0 if case == "slow" else 60.0, most=10_000)
+
+    assert (True, [], ["c2"]) == (found.was_killed, *_names(found))
+    assert found.back_to is not None
 
 
 def test_a_start_records_the_end_of_all_that_was_left(writer: Writer, make: Make, path: Path) -> None:

@@ -1,6 +1,7 @@
 """The monitor's workers: prepared once, used again, kept apart, ended when nobody needs them."""
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -51,6 +52,20 @@ def at_once(workers: Workers, number: int) -> Iterator[list[tuple[Execution, Str
         for execution, streams in running:
             streams.close()
             see(execution)
+
+
+def test_without_a_descriptor_strangers_are_looked_for_another_time(
+    contained: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no reason for the monitor to end."""
+
+    def fail() -> set[int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "children", fail)
+        assert not contained.sweep()
+    assert contained.sweep()
 
 
 def test_a_worker_has_one_command_after_the_other(contained: Workers) -> None:
