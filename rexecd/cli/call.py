@@ -15,13 +15,14 @@ from rexecd.cli import say
 from rexecd.cli.firstuse import open_session
 from rexecd.cli.interrupts import Interrupts, Terminated, handling
 from rexecd.client.arguments import Options, parse_arguments
+from rexecd.client.configuration import Configuration, settle
 from rexecd.client.errors import OWN_FAULT, CallerError, Refused, UsageError
 from rexecd.client.interactive import Shell, Voice, ending_notes
 from rexecd.client.listing import as_object, find_entry, make_help, make_table
 from rexecd.client.report import dump, report_failure, report_outcome
 from rexecd.client.results import MAX_OUTPUT, SIGNAL_BASE, Collector, Outcome, Stream
 from rexecd.client.session import Session
-from rexecd.client.times import spell_span
+from rexecd.client.times import spell_seconds, spell_span
 from rexecd.client.values import make_line
 from rexecd.limits import MAX_LINE
 from rexecd.printable import printable
@@ -74,17 +75,37 @@ def _serve(argv: Sequence[str], interrupts: Interrupts, *, has_input: bool) -> i
 
 
 def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> int:
+    using = settle(options, os.environ)
+    if options.is_show:
+        from rexecd.client.shown import show  # noqa: PLC0415 - for this one
+
+        _answer(show(using))
+        return 0
+    if using.is_null_input:
+        _leave_input()
     line = make_line(options.command, options.value_files)
-    with open_session(options, os.environ) as session, interrupts.attending(session):
-        _warn_of_end(session.token_expires_in)
+    if using.is_verbose:
+        say.note("rexec", f"configuration: {', '.join(using.files) or 'no file'}")
+    with open_session(using) as session, interrupts.attending(session):
+        if not using.is_quiet:
+            _warn_of_end(session.token_expires_in)
         if options.is_list:
             return _list(session, is_json=options.is_json)
         if options.help_for is not None:
             return _help(session, options.help_for, is_json=options.is_json)
         if not options.command:
-            return _interact(session, interrupts, options)
+            return _interact(session, interrupts, options.reason, using)
         run = _run_to_json if options.is_json else _run
-        return run(session, line, options, has_input=has_input)
+        return run(session, line, options.reason, using, has_input=has_input)
+
+
+def _leave_input() -> None:
+    """Put /dev/null where standard input is."""
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.dup2(null, _STDIN)
+    finally:
+        os.close(null)
 
 
 def _warn_of_end(seconds: float | None) -> None:
@@ -113,18 +134,18 @@ def _help(session: Session, name: str, *, is_json: bool) -> int:
     return 0
 
 
-def _run(session: Session, line: str, options: Options, *, has_input: bool) -> int:
-    outcome = _execute(session, line, say.write, options, has_input=has_input)
-    if outcome.truncated or outcome.reason is not None:
+def _run(session: Session, line: str, reason: str, using: Configuration, *, has_input: bool) -> int:
+    outcome = _execute(session, line, say.write, reason, using, has_input=has_input)
+    if (outcome.truncated or outcome.reason is not None) and not using.is_quiet:
         for note in ending_notes(outcome):
             say.note("rexec", note)
     return outcome.returncode
 
 
-def _run_to_json(session: Session, line: str, options: Options, *, has_input: bool) -> int:
+def _run_to_json(session: Session, line: str, reason: str, using: Configuration, *, has_input: bool) -> int:
     collector = Collector(MAX_OUTPUT)
     try:
-        outcome = _execute(session, line, collector.take, options, has_input=has_input)
+        outcome = _execute(session, line, collector.take, reason, using, has_input=has_input)
         report, status = report_outcome(outcome, collector.stdout, collector.stderr), outcome.returncode
     except CallerError as error:
         report, status = report_failure(error, collector.stdout, collector.stderr), error.exit_status
@@ -133,19 +154,29 @@ def _run_to_json(session: Session, line: str, options: Options, *, has_input: bo
 
 
 def _execute(
-    session: Session, line: str, sink: Callable[[Stream, bytes], None], options: Options, *, has_input: bool
+    session: Session,
+    line: str,
+    sink: Callable[[Stream, bytes], None],
+    reason: str,
+    using: Configuration,
+    *,
+    has_input: bool,
 ) -> Outcome:
-    return session.execute(
+    outcome = session.execute(
         line,
         offer=Offer.OPTIONAL if has_input else Offer.NONE,
         source=_STDIN if has_input else None,
         sink=sink,
-        reason=options.reason,
-        timeout=options.timeout,
+        reason=reason,
+        timeout=using.timeout,
     )
+    if using.is_verbose:
+        ended = f"exit status {outcome.returncode} after {spell_seconds(outcome.duration)}"
+        say.note("rexec", f"request {outcome.request_id}: {outcome.outcome}, {ended}")
+    return outcome
 
 
-def _interact(session: Session, interrupts: Interrupts, options: Options) -> int:
+def _interact(session: Session, interrupts: Interrupts, reason: str, using: Configuration) -> int:
     is_terminal = sys.stdin is not None and sys.stdin.isatty()
     ask = _ask_terminal if is_terminal else _ask_pipe
     if is_terminal:
@@ -163,7 +194,7 @@ def _interact(session: Session, interrupts: Interrupts, options: Options) -> int
         clean=printable,
         sink=say.write,
     )
-    Shell(session, voice, reason=options.reason, timeout=options.timeout).run()
+    Shell(session, voice, reason=reason, timeout=using.timeout).run()
     return 0
 
 

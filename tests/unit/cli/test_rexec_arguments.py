@@ -24,7 +24,7 @@ DEFAULTS = Options(
     is_json=False,
     reason="",
     value_files=(),
-    connect_timeout=15.0,
+    connect_timeout=None,
     host="web1",
     command=(),
 )
