@@ -65,6 +65,10 @@ def _serve(argv: Sequence[str], interrupts: Interrupts, *, has_input: bool) -> i
     if options.answer:
         _answer(options.answer)
         return 0
+    if options.is_login:
+        from rexecd.cli.login import login  # noqa: PLC0415 - once for each host
+
+        return login(options, os.environ)
     if not options.is_json or options.is_list:
         return _perform(options, interrupts, has_input=has_input)
     try:
@@ -190,12 +194,16 @@ def _interact(session: Session, interrupts: Interrupts, reason: str, using: Conf
         ask=next_line,
         answer=_answer,
         complain=lambda error: say.error("rexec", str(error), error.hint),
-        note=say.aside,
+        note=_drop if using.is_quiet else say.aside,
         clean=printable,
         sink=say.write,
     )
     Shell(session, voice, reason=reason, timeout=using.timeout).run()
     return 0
+
+
+def _drop(_note: str) -> None:
+    pass
 
 
 def _ask_terminal() -> str | None:

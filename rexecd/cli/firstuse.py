@@ -1,16 +1,15 @@
 """How `rexec` connects: whom it trusts, and the question on first use.
 
-Rule 1: the question goes to the terminal, also where standard input is a pipe; only the whole word is a yes.
-Rule 2: the connection that showed the key is closed before the question, because a server does not wait for
+Rule: the connection that showed the key is closed before the question, because a server does not wait for
 people; the one behind the answer has to show the same key.
 """
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Final
 
 from rexecd.cli import say
+from rexecd.cli.asking import ask_yes
 from rexecd.client.configuration import Configuration
 from rexecd.client.credentials import take_token
 from rexecd.client.errors import ChangedKey, UnknownHost, Untrusted, UsageError
@@ -22,8 +21,6 @@ rexec: {place} is not known yet. The server's key is
   {fingerprint}
 Compare it with the operator's: 'rexecd check' or 'rexecd cert show' on the server prints it.
 Trust this key from now on? (yes/no) """
-_AGAIN: Final = "Please type yes or no: "
-_MAX_ANSWER: Final = 1024
 
 
 def open_session(using: Configuration) -> Session:
@@ -66,7 +63,7 @@ def is_trusted(place: str, unknown: UnknownHost) -> bool:
     """Ask the terminal; return False where there is none. Raise Untrusted for a no."""
     question = _QUESTION.format(place=printable(place), fingerprint=unknown.fingerprint)
     try:
-        is_yes = _ask(question)
+        is_yes = ask_yes(question)
     except OSError:  # no terminal, or one that is not ours any more
         return False
     if not is_yes:
@@ -74,34 +71,6 @@ def is_trusted(place: str, unknown: UnknownHost) -> bool:
             f"{place}: the server's key is not trusted; nothing was sent", fingerprint=unknown.fingerprint
         )
     return True
-
-
-def _ask(question: str) -> bool:
-    """Return whether somebody at the terminal types yes; raise OSError where there is nobody to ask."""
-    import termios  # noqa: PLC0415 - only for a question
-
-    terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
-    try:
-        termios.tcflush(terminal, termios.TCIFLUSH)  # what was typed before the question does not answer it
-        say.write(terminal, question.encode("ascii", "backslashreplace"))
-        while (answer := _line(terminal)) not in (b"yes", b"no", None):
-            say.write(terminal, _AGAIN.encode("ascii"))
-    except termios.error as error:
-        raise OSError(*error.args) from None
-    finally:
-        os.close(terminal)
-    return answer == b"yes"
-
-
-def _line(terminal: int) -> bytes | None:
-    """Return one line, without the space around it; None for the end of input (Ctrl-D)."""
-    line = b""
-    while not line.endswith((b"\n", b"\r")) and len(line) < _MAX_ANSWER:
-        piece = os.read(terminal, _MAX_ANSWER)
-        if not piece:
-            return None
-        line += piece
-    return line.strip()
 
 
 def remember(using: Configuration, fingerprint: str) -> None:

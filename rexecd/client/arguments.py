@@ -21,6 +21,7 @@ _USAGE: Final = (
     "HOST[:PORT] [COMMAND [ARG...]]"
 )
 _EPILOG: Final = (
+    "'rexec login HOST' sets a host up once. "
     "Without COMMAND: an interactive session. One word alone is the whole line, several are quoted; "
     "there is no shell on the other side. Exit status: the command's own; 124 deadline, 125 try later, "
     "126 refused, 127 not started, 128+N signal N, 255 anything that is rexec's own. This is not the "
@@ -28,6 +29,8 @@ _EPILOG: Final = (
 )
 
 _HELP: Final = "--help"
+#: In place of HOST, with one word behind it. A host of that name is `login:7512`.
+LOGIN: Final = "login"
 
 
 class Options(NamedTuple):
@@ -68,6 +71,8 @@ class Options(NamedTuple):
     settings: tuple[tuple[Keyword, Any], ...] = ()
     #: Show what would be used, and do nothing.
     is_show: bool = False
+    #: `login HOST`: set a server up.
+    is_login: bool = False
     #: What --help or --version answers; then nothing else is done.
     answer: str = ""
 
@@ -176,6 +181,12 @@ def parse_arguments(argv: Sequence[str]) -> Options:
     if at == len(argv):
         parser.error("HOST is missing")
     command = tuple(argv[at + 1 :])
+    if argv[at] == LOGIN and len(command) == 1 and not command[0].startswith("-"):
+        options = Options(**known, host=command[0], command=(), is_login=True)
+        if options.is_list or options.is_json or options.reason or options.timeout or options.is_show:
+            parser.error("login takes options of the connection only: whom to trust, certificate, token")
+        _check(parser, options)
+        return options
     options = Options(**known, host=argv[at], command=command[1:] if command[:1] == ("--",) else command)
     _check(parser, options)
     return options
