@@ -13,7 +13,7 @@ from rexecd.cli import say
 from rexecd.cli.asking import ask_secret, ask_yes
 from rexecd.cli.firstuse import is_trusted, remember, tracing
 from rexecd.client.arguments import Options
-from rexecd.client.configuration import COMMAND_LINE, Configuration, Setting, settle
+from rexecd.client.configuration import COMMAND_LINE, Configuration, settle
 from rexecd.client.credentials import Source, check_token, stored_file, take_token
 from rexecd.client.deadline import Deadline
 from rexecd.client.dial import Dialling, dial
@@ -46,20 +46,20 @@ def login(options: Options, environ: Mapping[str, str]) -> int:
     check_token(token)
     said = _try(using, fingerprint, token)
     store(path, check_token(token))
-    say.note("rexec", said)
-    say.note("rexec", f"the token is stored in {path}")
+    _tell(using, said)
+    _tell(using, f"the token is stored in {path}")
     _remember_for_later(using, environ, fingerprint)
     return 0
 
 
-def _setting_of_token(using: Configuration) -> Setting | None:
-    keys = ("Token", "TokenFile", "TokenCommand")
-    return next((using.settings[key] for key in keys if key in using.settings), None)
+def _tell(using: Configuration, what: str) -> None:
+    if not using.is_quiet:
+        say.note("rexec", what)
 
 
 def _given(using: Configuration) -> Source | None:
     """Return where the command line says the token is; raise UsageError if a stored one would not count."""
-    setting = _setting_of_token(using)
+    setting = using.token_setting
     if setting is None or not setting.block:  # none, or the stored one
         return None
     if setting.origin == COMMAND_LINE:
@@ -85,7 +85,7 @@ def _recognise(using: Configuration) -> str:
             raise
         remember(using, unknown.fingerprint)
         return unknown.fingerprint
-    say.note("rexec", f"{place} is known by {trust.basis}. The server's key is {fingerprint}")
+    _tell(using, f"{place} is known by {trust.basis}. The server's key is {fingerprint}")
     return fingerprint
 
 
@@ -143,7 +143,7 @@ def _remember_for_later(using: Configuration, environ: Mapping[str, str], finger
         if usual is not None:
             remember(using._replace(known_hosts=usual), fingerprint)
     name = str(using.address) if typed("Port") or typed("HostName") else using.name
-    say.note("rexec", f"from now on: rexec {name} COMMAND")
+    _tell(using, f"from now on: rexec {name} COMMAND")
 
 
 def _is_typed(using: Configuration, key: str) -> bool:

@@ -208,8 +208,6 @@ def _check(parser: argparse.ArgumentParser, options: Options) -> None:
         parser.error("--timeout is for commands; what waits for the server is --connect-timeout")
     if options.port is not None and parse_place(options.host)[1] is not None:
         parser.error("-p: HOST has a port already")
-    if options.is_null_input and options.token_file == "-":  # noqa: S105 - a name
-        parser.error("-n leaves no standard input for --token-file -")
     if options.is_show and (options.command or options.is_list):
         parser.error("-G takes no command: it connects to nobody")
 

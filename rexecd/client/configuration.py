@@ -96,6 +96,12 @@ class Configuration(NamedTuple):
     files: tuple[str, ...]
 
     @property
+    def token_setting(self) -> Setting | None:
+        """Return what says where the token is, None where nothing does."""
+        names = ("Token", "TokenFile", "TokenCommand")
+        return next((self.settings[name] for name in names if name in self.settings), None)
+
+    @property
     def is_quiet(self) -> bool:
         """Return whether only errors are to be said."""
         return self.level == QUIET
@@ -247,6 +253,12 @@ def _check_pairs(chosen: Mapping[str, Setting]) -> None:
         raise UsageError(
             f"{chosen['KnownHostsFile'].origin}: KnownHostsFile is for servers without CA and Pin",
             hint=f"take it or the other ({other.origin}) away, or put them into Host blocks of their own",
+        )
+    no_input, file = chosen.get("StdinNull"), chosen.get("TokenFile")
+    if no_input is not None and no_input.value and file is not None and file.value == "-":
+        raise UsageError(
+            f"{no_input.origin}: -n leaves no standard input for --token-file -",
+            hint="name a file, or a pipe: --token-file /dev/fd/N",
         )
     if "Key" in chosen and "Cert" not in chosen:
         raise UsageError(

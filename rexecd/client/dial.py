@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from rexecd.client.address import Address, ascii_host
 from rexecd.client.deadline import Deadline
-from rexecd.client.errors import ConnectFailed
+from rexecd.client.errors import ConnectFailed, UsageError
 from rexecd.client.identity import Identity
 from rexecd.client.trust import EXPIRED, SHED, Trust, explain, fingerprint_of, make_context, prove
 from rexecd.der import last_day
@@ -49,6 +49,8 @@ def dial(
     Raise UsageError, ConnectFailed, Untrusted or ProtocolBroken. Looking a name up is the one
     step the deadline cannot cut short.
     """
+    if how.family not in _FAMILIES:
+        raise UsageError(f"family {how.family!r}: none of {', '.join(_FAMILIES)}")
     context = make_context(trust, identity)
     try:
         return _dial(address, trust, context, deadline, how)

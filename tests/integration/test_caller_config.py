@@ -2,13 +2,14 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.harness import Daemon, needs_ipv6
+from tests.harness import PATIENCE, Daemon, is_alive, needs_ipv6, wait_for
 
 
 class Desk:
@@ -124,6 +125,19 @@ def test_a_password_manager_is_asked(desk: Desk) -> None:
     assert (0, "for the command", "") == (done.returncode, done.stdout, done.stderr)
 
 
+def test_a_password_manager_ends_with_rexec(desk: Desk, tmp_path: Path) -> None:
+    """Whoever gives up leaves nothing behind that waits for a passphrase."""
+    noted = tmp_path / "pid"
+    line = [sys.executable, "-I", "-m", "rexecd.cli.rexec", "-o"]
+    line += [f"TokenCommand sh -c 'echo $$ > {noted}; exec sleep 300'", "web", "echo"]
+    with subprocess.Popen(line, env=desk.environment, stdin=subprocess.DEVNULL) as process:
+        pid = int(wait_for(lambda: noted.exists() and noted.read_text()))
+        process.terminate()
+
+        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+    assert not is_alive(pid)
+
+
 def test_n_leaves_the_input_alone(desk: Desk) -> None:
     """The command gets an empty one, as with ssh."""
     script = f"{sys.executable} -I -m rexecd.cli.rexec $1 web cat; cat"
@@ -159,11 +173,13 @@ def test_v_says_what_is_tried_and_no_secret(desk: Desk) -> None:
     assert (0, "hello\n") == (done.returncode, done.stdout)
     assert [
         f"rexec: configuration: {desk.config}",
+        "rexec: web is 127.0.0.1:PORT",
+        f"rexec: token: TokenFile (user:{desk.config}:6)",
         "rexec: trying 127.0.0.1:PORT",
         "rexec: connected, N ms after the beginning",
         f"rexec: the server's key is sha256:{desk.daemon.made.pin}",
         f"rexec: the server proved itself by a certificate of {desk.daemon.made.authority}",
-    ] == [line for line in said.splitlines()[:6] if "TLS" not in line]
+    ] == [line for line in said.splitlines()[:8] if "TLS" not in line]
     assert "rexec: TLSv1.3 with TLS_" in said
     assert "rexec: the token was accepted, as ann in connection " in said
     assert ": exited, exit status 0 after " in said
