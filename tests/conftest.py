@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import os
 import signal
 
 from hypothesis import HealthCheck, settings
@@ -15,3 +16,6 @@ settings.load_profile("rexecd")
 restore_signals()
 if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What whoever runs the tests has configured for himself is not what is tested.
+os.environ["XDG_CONFIG_HOME"] = "/nonexistent"

@@ -123,7 +123,7 @@ FLOORS: Final[list[set[str]]] = [
     {"gateway.server", "monitor.server", "client"},
     # 5: doors
     {"cli.say", "cli.tools", "cli.units", "cli.owner", "cli.arguments"},
-    {"cli.gateway", "cli.monitor", "cli.serve", "cli.init"},
+    {"cli.asking", "cli.gateway", "cli.monitor", "cli.serve", "cli.init"},
     {
         "cli.operate",
         "cli.audit",
@@ -136,6 +136,7 @@ FLOORS: Final[list[set[str]]] = [
         "cli.steps",
     },
     {"cli.install", "cli.status", "cli.token", "cli.cert", "cli.interrupts", "cli.firstuse"},
+    {"cli.login", "cli.interact", "cli.listed"},
     {"cli.call"},
     {"cli.rexec", "cli.rexecd"},
     {"__main__"},
@@ -145,7 +146,10 @@ FLOORS: Final[list[set[str]]] = [
 EMPTY: Final = {"wire", "seam", "policy", "identity", "audit", "execution", "gateway", "monitor", "cli"}
 TRUSTED: Final = {"policy", "identity", "execution", "audit", "monitor"}
 #: The doors of the caller's program.
-CALLING: Final = {"cli.rexec", "cli.call", "cli.firstuse", "cli.interrupts"}
+CALLING: Final = {
+    f"cli.{name}"
+    for name in ("rexec", "call", "login", "interact", "listed", "firstuse", "asking", "interrupts")
+}
 CALLERS: Final = {"", "errors", "limits", "printable", "der", "codec", "wire", "client", "cli.say"} | CALLING
 
 #: Who may import a module that can do harm: files, or whole packages, of rexecd/.

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from rexecd.client.credentials import COMMAND_TIMEOUT
+from rexecd.client.keywords import KEYWORDS
+from rexecd.client.words import join
 from rexecd.forms import Either, Form, Key, Listed, Named, Table, Variant, default_of
 from rexecd.policy.tables import POLICY
 from rexecd.settings import SETTINGS
@@ -244,6 +247,102 @@ line for no command of the policy, only the first word is recorded.""",
 ]
 
 
+#: The caller's page: not YAML, and so not of a form; its keys are put in.
+_CALLER: Final = """\
+# rexec.conf(5)
+
+## NAME
+
+rexec.conf - the configuration of rexec: hosts, whom to trust, where the token is
+
+## DESCRIPTION
+
+rexec(1) takes each value from the first place that has it:
+
+1. the command line: options of their own, then each **-o** *KEY=VALUE*
+2. the environment: **REXEC_TOKEN**, **REXEC_TOKEN_FILE**, **REXEC_CA**, **REXEC_PIN**, **REXEC_CERT**, **REXEC_KEY**, **CREDENTIALS_DIRECTORY**
+3. the user's file, `$XDG_CONFIG_HOME/rexec/config`, or `~/.config/rexec/config`
+4. the system's file, `/etc/rexec/config`
+5. the defaults
+
+With **-F** *FILE* that one is read in place of both files, with **-F none** no file is. `rexec -G HOST` prints what would be used, and where
+each value came from.
+
+The files are like those of ssh(1). A line is a key and a value, `KEY VALUE` or `KEY=VALUE`; upper and lower case, `-` and `_` in a key make no
+difference, so that `TokenCommand` and `token_command` are the same. Empty lines say nothing, nor does anything from a word on that begins with `#`. A
+value with blanks stands in quotes, `"..."` or `'...'`; a backslash takes its meaning from a quote, a backslash, a blank or a `#`.
+
+**Host** *PATTERN*...
+:   What follows, up to the next **Host**, is for hosts that one of the patterns fits. `*` is any number of characters, `?` is one; a pattern that begins
+    with `!` takes the hosts away that it fits. Patterns stand apart by blanks or commas. They are compared with *HOST* as it was typed, without
+    the port, in lower case. What stands before the first **Host** is for all.
+
+Of each key the first value found holds, also within a file: write what is special first, and `Host *` last.
+
+Three questions are each answered by one place, never by a mixture; a place is the command line, the environment, or one block of a file. Whom to trust: the first
+place that says anything of **CA**, **Pin** and **KnownHostsFile**. Your certificate: the first one with **Cert** or **Key**. The token: the first one that
+has any, in a block the key that stands first.
+
+In paths a `~/` at the beginning is your home; a path in a file is absolute or begins with it. In paths, in **TokenCommand** and in **HostName**
+`%h` is the host that is connected to (in **HostName**: what was typed), `%n` what was typed, `%p` the port, `%%` a percent sign.
+
+A key that is unknown and a value that cannot be one are errors, with file, line and column, also in blocks for other hosts; nobody is connected to then (exit status 255). So
+is a file that others can write to, or that belongs to another user; the system's has to belong to root. Others may read it:
+**a token never stands in it**.
+
+## KEYS
+
+{keys}
+
+## TOKEN COMMANDS
+
+**TokenCommand** starts the program directly, without a shell: to have one, write `sh -c '...'`. What it prints, up to the end of the first line, is the token. It
+gets no input, because that is the remote command's; what it writes to standard error is shown; it may use the terminal (`/dev/tty`). In its environment
+is **REXEC_HOST**, the host that is connected to. It has {seconds:.0f} seconds to end, and has to end with 0. It runs before the connection is made.
+
+Whoever can write the configuration can run any program as you; so can whoever can write the program. The file is judged (see above), the program is not. A program named without a `/` is looked
+for in **PATH**. Host names cannot turn into an option or a path: they begin with no `-` and no `.` and hold no `/`.
+
+## EXAMPLES
+
+```
+# Special things first.
+Host db
+    HostName db1.example.com
+    Pin sha256:2f0b5c1d7a9e4b3c8d6f1a2e5b4c7d9081726354a5b6c7d8e9f0a1b2c3d4e5f6
+
+Host *.example.com !old.example.com
+    CA ~/pki/example.pem
+    TokenCommand pass show rexec/%h
+
+Host *
+    ConnectTimeout 5
+```
+
+```
+rexec db disk /srv
+rexec -G web1.example.com
+rexec -o ConnectTimeout=1 -F none db1.example.com
+```
+
+## SEE ALSO
+
+rexec(1), ssh_config(5)
+"""
+
+
+def render_caller() -> str:
+    """Return the page of the caller's configuration."""
+    keys = []
+    for keyword in KEYWORDS:
+        form, default = keyword.form, keyword.default
+        usual = "" if default is None else f"; default `{join([form.show(default)])}`"
+        keys.append(
+            f"**{keyword.name}**\n:   {form.about[0].upper()}{form.about[1:]}{usual}. {keyword.about}"
+        )
+    return _CALLER.format(keys="\n\n".join(keys), seconds=COMMAND_TIMEOUT)
+
+
 def sections(form: Form, path: str) -> Iterator[tuple[str, Table]]:
     """Yield every table within a form, and how a file gets there: `commands.NAME.limits`."""
     match form:
@@ -293,7 +392,7 @@ def _entry(name: str, key: Key) -> str:
 
 def all_files() -> dict[str, str]:
     """Return every page's text by its name."""
-    return {page.name: render(page) for page in PAGES}
+    return {"rexec.conf.5.md": render_caller()} | {page.name: render(page) for page in PAGES}
 
 
 def differences(files: dict[str, str]) -> list[str]:

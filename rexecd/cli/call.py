@@ -4,10 +4,8 @@ This is the door: it reads the command line, the environment and the standard de
 turns every error into one line and an exit status (DESIGN: 128+N, 124 to 127, 255).
 """
 
-import contextlib
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -15,20 +13,15 @@ from rexecd.cli import say
 from rexecd.cli.firstuse import open_session
 from rexecd.cli.interrupts import Interrupts, Terminated, handling
 from rexecd.client.arguments import Options, parse_arguments
-from rexecd.client.errors import OWN_FAULT, CallerError, Refused, UsageError
-from rexecd.client.interactive import Shell, Voice, ending_notes
-from rexecd.client.listing import as_object, find_entry, make_help, make_table
-from rexecd.client.report import dump, report_failure, report_outcome
+from rexecd.client.configuration import Configuration, settle
+from rexecd.client.errors import OWN_FAULT, CallerError
 from rexecd.client.results import MAX_OUTPUT, SIGNAL_BASE, Collector, Outcome, Stream
 from rexecd.client.session import Session
-from rexecd.client.times import spell_span
+from rexecd.client.times import spell_seconds, spell_span
 from rexecd.client.values import make_line
-from rexecd.limits import MAX_LINE
-from rexecd.printable import printable
 from rexecd.wire.messages import Offer
 
 _STDIN: Final = 0
-_PROMPT: Final = "->> "
 #: Seconds: who calls once a week should hear of a token's end in time.
 _SOON: Final = 7 * 86400.0
 
@@ -62,29 +55,67 @@ def _signal_behind(ending: BaseException) -> int:
 def _serve(argv: Sequence[str], interrupts: Interrupts, *, has_input: bool) -> int:
     options = parse_arguments(argv)
     if options.answer:
-        _answer(options.answer)
+        say.answer(options.answer)
         return 0
+    if options.is_login:
+        from rexecd.cli.login import login  # noqa: PLC0415 - once for each host
+
+        return login(options, os.environ)
     if not options.is_json or options.is_list:
         return _perform(options, interrupts, has_input=has_input)
     try:
         return _perform(options, interrupts, has_input=has_input)
     except CallerError as error:
+        from rexecd.client.report import dump, report_failure  # noqa: PLC0415 - a command can do without it
+
         say.write(Stream.STDOUT, dump(report_failure(error)))
         return error.exit_status
 
 
 def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> int:
+    using = settle(options, os.environ)
+    if options.is_show:
+        from rexecd.client.shown import show  # noqa: PLC0415 - for this one
+
+        say.answer(show(using))
+        return 0
+    if using.is_null_input:
+        _leave_input()
     line = make_line(options.command, options.value_files)
-    with open_session(options, os.environ) as session, interrupts.attending(session):
-        _warn_of_end(session.token_expires_in)
-        if options.is_list:
-            return _list(session, is_json=options.is_json)
-        if options.help_for is not None:
-            return _help(session, options.help_for, is_json=options.is_json)
+    if using.is_verbose:
+        _tell_plan(using)
+    with open_session(using) as session, interrupts.attending(session):
+        if not using.is_quiet:
+            _warn_of_end(session.token_expires_in)
+        if options.is_list or options.help_for is not None:
+            from rexecd.cli.listed import answer_listing  # noqa: PLC0415 - a command can do without it
+
+            return answer_listing(session, options.help_for, is_json=options.is_json)
         if not options.command:
-            return _interact(session, interrupts, options)
+            from rexecd.cli.interact import interact  # noqa: PLC0415 - as above
+
+            return interact(session, interrupts, options.reason, using)
         run = _run_to_json if options.is_json else _run
-        return run(session, line, options, has_input=has_input)
+        return run(session, line, options.reason, using, has_input=has_input)
+
+
+def _tell_plan(using: Configuration) -> None:
+    """Say what was settled before anything is tried."""
+    say.note("rexec", f"configuration: {', '.join(using.files) or 'no file'}")
+    say.note("rexec", f"{using.name} is {using.address}")
+    if using.token_setting is not None:
+        say.note("rexec", f"token: {using.token_setting.keyword.name} ({using.token_setting.origin})")
+    if using.cert is not None:
+        say.note("rexec", f"certificate, where the server asks for one: {using.cert}")
+
+
+def _leave_input() -> None:
+    """Put /dev/null where standard input is."""
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.dup2(null, _STDIN)
+    finally:
+        os.close(null)
 
 
 def _warn_of_end(seconds: float | None) -> None:
@@ -93,38 +124,22 @@ def _warn_of_end(seconds: float | None) -> None:
         say.warning("rexec", f"the token expires in {spell_span(seconds)}: ask the operator for a new one")
 
 
-def _list(session: Session, *, is_json: bool) -> int:
-    entries = session.list()
-    if is_json:
-        say.write(Stream.STDOUT, dump([as_object(entry) for entry in entries]))
-    else:
-        _answer(make_table(entries, printable))
-    return 0
+def _run(session: Session, line: str, reason: str, using: Configuration, *, has_input: bool) -> int:
+    outcome = _execute(session, line, say.write, reason, using, has_input=has_input)
+    if (outcome.truncated or outcome.reason is not None) and not using.is_quiet:
+        from rexecd.client.interactive import ending_notes  # noqa: PLC0415 - seldom
 
-
-def _help(session: Session, name: str, *, is_json: bool) -> int:
-    entry = find_entry(session.list(), name)
-    if entry is None:
-        raise Refused(f"{name!r} is unknown or not permitted", hint="'rexec --list HOST' shows what is")
-    if is_json:
-        say.write(Stream.STDOUT, dump(as_object(entry)))
-    else:
-        _answer(make_help(entry, printable))
-    return 0
-
-
-def _run(session: Session, line: str, options: Options, *, has_input: bool) -> int:
-    outcome = _execute(session, line, say.write, options, has_input=has_input)
-    if outcome.truncated or outcome.reason is not None:
         for note in ending_notes(outcome):
             say.note("rexec", note)
     return outcome.returncode
 
 
-def _run_to_json(session: Session, line: str, options: Options, *, has_input: bool) -> int:
+def _run_to_json(session: Session, line: str, reason: str, using: Configuration, *, has_input: bool) -> int:
+    from rexecd.client.report import dump, report_failure, report_outcome  # noqa: PLC0415 - as above
+
     collector = Collector(MAX_OUTPUT)
     try:
-        outcome = _execute(session, line, collector.take, options, has_input=has_input)
+        outcome = _execute(session, line, collector.take, reason, using, has_input=has_input)
         report, status = report_outcome(outcome, collector.stdout, collector.stderr), outcome.returncode
     except CallerError as error:
         report, status = report_failure(error, collector.stdout, collector.stderr), error.exit_status
@@ -133,95 +148,26 @@ def _run_to_json(session: Session, line: str, options: Options, *, has_input: bo
 
 
 def _execute(
-    session: Session, line: str, sink: Callable[[Stream, bytes], None], options: Options, *, has_input: bool
+    session: Session,
+    line: str,
+    sink: Callable[[Stream, bytes], None],
+    reason: str,
+    using: Configuration,
+    *,
+    has_input: bool,
 ) -> Outcome:
-    return session.execute(
+    outcome = session.execute(
         line,
         offer=Offer.OPTIONAL if has_input else Offer.NONE,
         source=_STDIN if has_input else None,
         sink=sink,
-        reason=options.reason,
-        timeout=options.timeout,
+        reason=reason,
+        timeout=using.timeout,
     )
-
-
-def _interact(session: Session, interrupts: Interrupts, options: Options) -> int:
-    is_terminal = sys.stdin is not None and sys.stdin.isatty()
-    ask = _ask_terminal if is_terminal else _ask_pipe
-    if is_terminal:
-        _prepare_editing(session)
-
-    def next_line() -> str | None:
-        interrupts.renew()
-        return ask()
-
-    voice = Voice(
-        ask=next_line,
-        answer=_answer,
-        complain=lambda error: say.error("rexec", str(error), error.hint),
-        note=say.aside,
-        clean=printable,
-        sink=say.write,
-    )
-    Shell(session, voice, reason=options.reason, timeout=options.timeout).run()
-    return 0
-
-
-def _ask_terminal() -> str | None:
-    try:
-        return input(_PROMPT)
-    except EOFError:
-        _answer("\n")
-        return None
-    except UnicodeDecodeError:
-        raise UsageError("the line is not valid UTF-8") from None
-
-
-def _ask_pipe() -> str | None:
-    """Read one line, holding no more of it than may be sent."""
-    if sys.stdin is None:
-        return None
-    most = MAX_LINE + 1
-    try:
-        data = sys.stdin.buffer.readline(most)
-        if len(data) == most and not data.endswith(b"\n"):
-            while (more := sys.stdin.buffer.readline(most)) and not more.endswith(b"\n"):
-                pass
-            raise UsageError(f"the line is longer than {MAX_LINE} bytes")
-        return data.decode() if data else None
-    except UnicodeDecodeError:
-        raise UsageError("the line is not valid UTF-8") from None
-    except KeyboardInterrupt:  # no person is there to begin the line anew
-        raise Terminated(signal.SIGINT) from None
-    except OSError as error:
-        raise UsageError(f"standard input: {error.strerror}") from None
-
-
-def _prepare_editing(session: Session) -> None:
-    """Give the prompt line editing, history, and command names on the tabulator key."""
-    try:
-        import readline  # noqa: PLC0415 - only for a terminal, and not every Python has it
-    except ImportError:
-        return
-    names: list[str] = []
-
-    def complete(text: str, state: int) -> str | None:
-        if not names:
-            with contextlib.suppress(CallerError):
-                names.extend(["help ", "exit", *(f"{entry.name} " for entry in session.list())])
-        fitting = [name for name in names if name.startswith(text)]
-        return fitting[state] if state < len(fitting) else None
-
-    readline.set_completer(complete)
-    readline.set_completer_delims(" \t\n")
-    is_libedit = "libedit" in (readline.__doc__ or "")
-    readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
-
-
-def _answer(text: str) -> None:
-    """Write text that is safe to print; what the terminal's encoding lacks is escaped."""
-    encoding = sys.stdout.encoding if sys.stdout is not None else "utf-8"
-    say.write(Stream.STDOUT, text.encode(encoding, "backslashreplace"))
+    if using.is_verbose:
+        ended = f"exit status {outcome.returncode} after {spell_seconds(outcome.duration)}"
+        say.note("rexec", f"request {outcome.request_id}: {outcome.outcome}, {ended}")
+    return outcome
 
 
 def _fill_standard_descriptors() -> bool:

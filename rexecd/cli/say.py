@@ -10,8 +10,11 @@ import contextlib
 import os
 import select
 import sys
+from typing import Final
 
 from rexecd.printable import printable, without_tokens
+
+_STDOUT: Final = 1
 
 
 def count(number: int, noun: str) -> str:
@@ -49,6 +52,15 @@ def out(text: str) -> None:
     lines = "\n".join(map(printable, text.split("\n")))
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     print(lines.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+
+
+def answer(text: str) -> None:
+    """Write text that is safe to print on standard output; what the terminal's encoding lacks is escaped.
+
+    Past Python's own buffers, as `write`; raise OSError.
+    """
+    encoding = sys.stdout.encoding if sys.stdout is not None else "utf-8"
+    write(_STDOUT, text.encode(encoding, "backslashreplace"))
 
 
 def write(descriptor: int, data: bytes) -> None:

@@ -23,7 +23,27 @@ class Address(NamedTuple):
 
 def parse_address(text: str) -> Address:
     """Return the address `text` names; raise UsageError."""
+    host, port = parse_place(text)
+    return Address(host, PORT if port is None else port)
+
+
+def parse_place(text: str) -> tuple[str, int | None]:
+    """Return the host `text` names, and the port if it names one; raise UsageError."""
     host, port = _split(text)
+    address = _checked(text, host, str(PORT) if port is None else port)
+    return host, None if port is None else address.port
+
+
+def make_address(host: str, port: str) -> Address:
+    """Return the address of a host that has no port with it; raise UsageError."""
+    if host.count(":") == 1:
+        raise UsageError(f"host {host!r}: the port stands apart from it here", hint="write Port NUMBER")
+    if host.startswith("[") and host.endswith("]") and ":" in host:
+        return _checked(host, host[1:-1], port)
+    return _checked(host, host, port)
+
+
+def _checked(text: str, host: str, port: str) -> Address:
     if not host or not host.isprintable() or set(host) & set(" /@[]") or host.startswith(("-", ".")):
         raise UsageError(
             f"host {text!r}: not a host name or address", hint="write HOST, HOST:PORT or [IPV6]:PORT"
@@ -41,13 +61,13 @@ def ascii_host(address: Address) -> str:
         raise UsageError(f"host {address.host!r}: not a host name") from None
 
 
-def _split(text: str) -> tuple[str, str]:
+def _split(text: str) -> tuple[str, str | None]:
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")
         if closed and ":" in host and (not rest or rest.startswith(":")):
-            return host, rest[1:] if rest else str(PORT)
-        return "", ""
+            return host, rest[1:] if rest else None
+        return "", None
     host, colon, port = text.partition(":")
     if ":" in port:  # a bare IPv6 address: its colons are its own
-        return text, str(PORT)
-    return host, port if colon else str(PORT)
+        return text, None
+    return host, port if colon else None

@@ -5,15 +5,15 @@ included, and argparse's own REMAINDER differs between Python versions in what i
 """
 
 import argparse
-import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Never
 
 from rexecd import __version__
+from rexecd.client.address import parse_place
 from rexecd.client.errors import UsageError
-from rexecd.client.session import CONNECT_TIMEOUT, check_reason, check_timeout
-from rexecd.client.times import parse_duration
+from rexecd.client.keywords import QUIET, VERBOSE, Keyword, parse_port, parse_seconds, parse_timeout
+from rexecd.client.session import CONNECT_TIMEOUT, check_reason
 from rexecd.client.values import ValueFile, parse_value_file
 
 _USAGE: Final = (
@@ -21,6 +21,7 @@ _USAGE: Final = (
     "HOST[:PORT] [COMMAND [ARG...]]"
 )
 _EPILOG: Final = (
+    "'rexec login HOST' sets a host up once. "
     "Without COMMAND: an interactive session. One word alone is the whole line, several are quoted; "
     "there is no shell on the other side. Exit status: the command's own; 124 deadline, 125 try later, "
     "126 refused, 127 not started, 128+N signal N, 255 anything that is rexec's own. This is not the "
@@ -28,6 +29,8 @@ _EPILOG: Final = (
 )
 
 _HELP: Final = "--help"
+#: In place of HOST, with one word behind it. A host of that name is `login:7512`.
+LOGIN: Final = "login"
 
 
 class Options(NamedTuple):
@@ -48,12 +51,28 @@ class Options(NamedTuple):
     #: Why the commands are run; empty for no reason.
     reason: str
     value_files: tuple[ValueFile, ...]
-    connect_timeout: float
+    #: None for what the configuration says, here and below.
+    connect_timeout: float | None
     host: str
     #: Empty for an interactive session.
     command: tuple[str, ...]
     #: Most seconds each command may run; None for as long as its rule says.
     timeout: float | None = None
+    port: int | None = None
+    #: `inet` or `inet6`.
+    family: str | None = None
+    #: `quiet` or `verbose`.
+    level: str | None = None
+    #: Commands get no input.
+    is_null_input: bool = False
+    #: The one file to read, or `none`; None for the usual ones.
+    config: str | None = None
+    #: What each -o says, in order.
+    settings: tuple[tuple[Keyword, Any], ...] = ()
+    #: Show what would be used, and do nothing.
+    is_show: bool = False
+    #: `login HOST`: set a server up.
+    is_login: bool = False
     #: What --help or --version answers; then nothing else is done.
     answer: str = ""
 
@@ -92,6 +111,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--token", metavar="TOKEN", help="the token; it shows for a moment, and in the history: prefer a file"
     )
     add("--token-file", metavar="FILE", help="file with the token; '-' is the first line of standard input")
+    _add_letters(add)
     add("--ca", metavar="FILE", help="trust a server whose certificate this authority issued")
     add("--pin", metavar="sha256:HEX", help="trust a server with this public key")
     add("--known-hosts", metavar="FILE", help="keys of servers you said yes to; without --ca and --pin")
@@ -104,7 +124,7 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--timeout",
         metavar="DURATION",
-        type=_timeout,
+        type=_reading(parse_timeout),
         help="end the command after 30s, 5m, ... at the latest",
     )
     add(
@@ -119,11 +139,31 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--connect-timeout",
         metavar="S",
-        type=_seconds,
-        default=CONNECT_TIMEOUT,
-        help="seconds until the server must have answered (%(default)g)",
+        type=_reading(parse_seconds),
+        help=f"seconds until the server must have answered ({CONNECT_TIMEOUT:g})",
     )
     return parser
+
+
+def _add_letters(add: Callable[..., argparse.Action]) -> None:
+    """Add the options that are called as in ssh(1)."""
+    add("-p", metavar="PORT", type=_reading(parse_port), dest="port", help="the port, where HOST has none")
+    add("-n", action="store_true", dest="is_null_input", help="give commands /dev/null as their input")
+    add("-q", action="store_const", const=QUIET, dest="level", help="say nothing but errors")
+    add("-v", action="store_const", const=VERBOSE, dest="level", help="say what is tried, on standard error")
+    add("-4", action="store_const", const="inet", dest="family", help="IPv4 only")
+    add("-6", action="store_const", const="inet6", dest="family", help="IPv6 only")
+    add(
+        "-o",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        type=_setting,
+        dest="settings",
+        help="as in a configuration file (rexec.conf(5)); may be repeated",
+    )
+    add("-F", metavar="FILE", dest="config", help="the one configuration file to read; 'none' for none")
+    add("-G", action="store_true", dest="is_show", help="show what would be used for HOST, and from where")
 
 
 def parse_arguments(argv: Sequence[str]) -> Options:
@@ -134,13 +174,26 @@ def parse_arguments(argv: Sequence[str]) -> Options:
     is_help, is_version = known.pop("is_help"), known.pop("is_version")
     known["reason"] = known["reason"] or ""
     known["value_files"] = tuple(known["value_files"])
+    known["settings"] = tuple(known["settings"])
     if is_help or is_version:
         answer = parser.format_help() if is_help else f"rexec {__version__}\n"
         return Options(**known, host="", command=(), answer=answer)
     if at == len(argv):
         parser.error("HOST is missing")
     command = tuple(argv[at + 1 :])
+    if argv[at] == LOGIN and len(command) == 1 and not command[0].startswith("-"):
+        options = Options(**known, host=command[0], command=(), is_login=True)
+        if options.is_list or options.is_json or options.reason or options.timeout or options.is_show:
+            parser.error("login takes options of the connection only: whom to trust, certificate, token")
+        _check(parser, options)
+        return options
     options = Options(**known, host=argv[at], command=command[1:] if command[:1] == ("--",) else command)
+    _check(parser, options)
+    return options
+
+
+def _check(parser: argparse.ArgumentParser, options: Options) -> None:
+    """Raise UsageError for options that do not go together."""
     if options.known_hosts is not None and (options.ca is not None or options.pin is not None):
         parser.error("--known-hosts is for servers without --ca and --pin")
     if options.key is not None and options.cert is None:
@@ -153,7 +206,10 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         parser.error("--value-file needs a command")
     if options.timeout is not None and (options.is_list or options.help_for is not None):
         parser.error("--timeout is for commands; what waits for the server is --connect-timeout")
-    return options
+    if options.port is not None and parse_place(options.host)[1] is not None:
+        parser.error("-p: HOST has a port already")
+    if options.is_show and (options.command or options.is_list):
+        parser.error("-G takes no command: it connects to nobody")
 
 
 def _find_host(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
@@ -165,8 +221,16 @@ def _find_host(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
             return at + 1
         if not argv[at].startswith("-"):
             return at
-        at += 2 if argv[at] in takes_value else 1
+        at += 2 if argv[at] in takes_value or _ends_open(argv[at], takes_value) else 1
     return len(argv)
+
+
+def _ends_open(word: str, takes_value: set[str]) -> bool:
+    """Return whether letters that stand together (`-np`) end with one whose value is the next word."""
+    if word.startswith("--"):
+        return False
+    first = next((at for at, letter in enumerate(word) if f"-{letter}" in takes_value), -1)
+    return 0 < first == len(word) - 1
 
 
 def _options_with_value(parser: argparse.ArgumentParser) -> set[str]:
@@ -174,23 +238,22 @@ def _options_with_value(parser: argparse.ArgumentParser) -> set[str]:
     return {name for action in actions if action.nargs is None for name in action.option_strings}
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
+def _reading(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return what argparse can call, and repeats the complaint of."""
+
+    def called(text: str) -> object:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return called
 
 
-def _timeout(text: str) -> float:
-    try:
-        timeout = parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    check_timeout(timeout)
-    return timeout
+def _setting(text: str) -> tuple[Keyword, Any]:
+    from rexecd.client.configfile import parse_option  # noqa: PLC0415 - not for who has no file and no -o
+
+    return parse_option(text)
 
 
 def _reason(text: str) -> str:

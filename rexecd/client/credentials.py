@@ -9,10 +9,13 @@ import re
 import stat
 import zlib
 from collections.abc import Mapping
-from typing import Final
+from typing import IO, Final, NamedTuple
 
+from rexecd.client.address import Address, ascii_host
+from rexecd.client.deadline import Deadline
 from rexecd.client.errors import UsageError
 from rexecd.limits import MAX_TOKEN
+from rexecd.wire.transport import PORT
 
 _TOKEN: Final = re.compile(r"rxt_[0-9A-Za-z]{8}_[0-9A-Za-z]{49}")
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -20,6 +23,8 @@ _CHECKSUM_SIZE: Final = 6
 #: Whitespace around a token is forgiven, a file of something else is not read to its end.
 _MAX_FILE: Final = 4 * MAX_TOKEN
 _STDIN: Final = 0
+#: Seconds a program has to print the token; somebody may have to unlock a password store first.
+COMMAND_TIMEOUT: Final = 120.0
 
 
 def check_token(text: str) -> bytes:
@@ -34,26 +39,98 @@ def check_token(text: str) -> bytes:
     return token.encode("ascii")
 
 
-def find_token(option: str | None, file: str | None, environ: Mapping[str, str]) -> str:
-    """Return the first token found, unchecked, or raise UsageError.
+class Source(NamedTuple):
+    """Where a token is; exactly one of them says something."""
 
-    The order: --token, --token-file, $REXEC_TOKEN, $REXEC_TOKEN_FILE, the credentials directory.
-    """
-    if option is not None:
-        return option
-    if file is not None:
-        return _first_line() if file == "-" else _read(file)
-    if environ.get("REXEC_TOKEN"):
-        return environ["REXEC_TOKEN"]
-    if environ.get("REXEC_TOKEN_FILE"):
-        return _read(environ["REXEC_TOKEN_FILE"])
+    text: str | None = None
+    #: `-` for the first line of standard input.
+    file: str | None = None
+    #: A program that prints it, and its arguments.
+    command: tuple[str, ...] = ()
+    #: The directory protects the file, as systemd's credentials are.
+    is_guarded: bool = False
+
+
+def take_token(source: Source | None, host: str) -> str:
+    """Return the token, unchecked; raise UsageError where there is none. `host` is told to a program."""
+    if source is None:
+        raise UsageError(
+            "there is no token",
+            hint="'rexec login HOST' sets one up; or give --token-file FILE, or set REXEC_TOKEN_FILE",
+        )
+    if source.text is not None:
+        return source.text
+    if source.command:
+        return _ask_program(source.command, host)
+    if source.file == "-":
+        return _first_line()
+    return _read(str(source.file), is_guarded=source.is_guarded)
+
+
+def guarded_file(environ: Mapping[str, str]) -> str | None:
+    """Return the token's file in systemd's credentials directory, where there is one."""
     given = environ.get("CREDENTIALS_DIRECTORY")
     path = os.path.join(given, "rexec-token") if given else ""  # noqa: PTH118 - pathlib starts slowly
-    if path and os.path.exists(path):  # noqa: PTH110
-        return _read(path, is_guarded=True)
-    raise UsageError(
-        "there is no token", hint="give --token-file FILE, or set REXEC_TOKEN or REXEC_TOKEN_FILE"
-    )
+    return path if path and os.path.exists(path) else None  # noqa: PTH110
+
+
+def stored_file(environ: Mapping[str, str], address: Address) -> str | None:
+    """Return where `rexec login` stores a server's token; None where there is no home."""
+    directory = config_directory(environ)
+    if directory is None:
+        return None
+    host = ascii_host(address).lower()
+    name = host if address.port == PORT else str(Address(host, address.port))
+    return f"{directory}/tokens/{name}"
+
+
+def config_directory(environ: Mapping[str, str]) -> str | None:
+    """Return where the caller's configuration is; None where there is no home."""
+    base = environ.get("XDG_CONFIG_HOME", "")
+    if not base.startswith("/"):  # a relative one has to be ignored, by the XDG's own word
+        base = os.path.expanduser("~") + "/.config"  # noqa: PTH111
+    return f"{base}/rexec" if base.startswith("/") else None
+
+
+def _ask_program(command: tuple[str, ...], host: str) -> str:
+    """Return the first line a program prints. It gets no input; its complaints are shown."""
+    import subprocess  # noqa: PLC0415 - a start can do without it
+
+    program = f"TokenCommand {command[0]!r}"
+    deadline = Deadline(COMMAND_TIMEOUT)
+    try:
+        # Standard input is the remote command's, and standard output too: neither is the program's.
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env={**os.environ, "REXEC_HOST": host}
+        ) as process:
+            try:
+                printed = _first_bytes(process.stdout, deadline)
+                status = process.wait(deadline.remaining())
+            except BaseException:
+                process.kill()
+                raise
+    except (TimeoutError, subprocess.TimeoutExpired):
+        raise UsageError(f"{program}: it did not end within {COMMAND_TIMEOUT:g} s") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{program}: {getattr(error, 'strerror', None) or error}") from None
+    if status:
+        raise UsageError(f"{program}: it failed (exit status {status})", hint="does it work by hand?")
+    return printed.partition(b"\n")[0].decode("ascii", "replace")
+
+
+def _first_bytes(pipe: IO[bytes] | None, deadline: Deadline) -> bytes:
+    """Return what comes out of a pipe; raise TimeoutError, or ValueError where that is too much."""
+    import select  # noqa: PLC0415 - as above
+
+    data = b""
+    while pipe is not None and len(data) <= _MAX_FILE:
+        if not select.select([pipe], [], [], deadline.remaining())[0]:
+            continue
+        piece = os.read(pipe.fileno(), _MAX_FILE)
+        if not piece:
+            return data
+        data += piece
+    raise ValueError(f"it prints more than {_MAX_FILE} bytes")
 
 
 def _checksum(body: str) -> str:

@@ -20,3 +20,7 @@ class Deadline:
         if left <= 0:
             raise TimeoutError(f"no answer within {self.seconds:g} s")
         return left
+
+    def elapsed(self) -> float:
+        """Return the seconds since the beginning."""
+        return self._clock() - (self._at - self.seconds)

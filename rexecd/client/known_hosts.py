@@ -13,18 +13,18 @@ import fcntl
 import os
 import re
 import shlex
-import stat
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from rexecd.client.address import Address, ascii_host, parse_address
 from rexecd.client.errors import UsageError
+from rexecd.client.soundfile import What, fault, make_directory, opened, read_all
 from rexecd.client.trust import Known
 
 _LINE: Final = re.compile(rb"[ \t]*([!-~]+:[0-9]+)[ \t]+sha256:([0-9A-Fa-f]{64})[ \t]*\r?")
-#: Some ten thousand hosts; more is a mistake (`--known-hosts /var/log/...`).
-_MAX_FILE: Final = 1024 * 1024
-_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+_WHAT: Final = What(
+    "known hosts", "put any key", "name a file of your own with --known-hosts FILE"
+)  # of at most some ten thousand hosts
 
 
 def default_path(environ: Mapping[str, str]) -> str | None:
@@ -44,14 +44,14 @@ def name_of(address: Address) -> str:
 def load(path: str, address: Address) -> Known:
     """Return what the file says of a host, which is nothing where there is no file; raise UsageError."""
     try:
-        with _opened(path, os.O_RDONLY) as descriptor:
+        with opened(_WHAT, path, os.O_RDONLY) as descriptor:
             with contextlib.suppress(OSError):  # without locks a line that is being added may look cut
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
-            data = _read(descriptor, path)
+            data = read_all(_WHAT, descriptor, path)
     except FileNotFoundError:
         return Known(path, ())
     except (OSError, ValueError) as error:
-        raise _fault(path, error) from None
+        raise fault(_WHAT, path, error) from None
     return Known(path, parse(data, path).get(name_of(address), ()))
 
 
@@ -85,10 +85,10 @@ def remember(path: str, address: Address, fingerprint: str) -> None:
     name = name_of(address)
     line = f"{name} {fingerprint}\n".encode("ascii")
     key = bytes.fromhex(fingerprint.removeprefix("sha256:"))
-    _make_directory(os.path.dirname(path) or ".")  # noqa: PTH120
+    make_directory(os.path.dirname(path) or ".")  # noqa: PTH120
     with _opened_or_made(path) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        data = _read(descriptor, path)
+        data = read_all(_WHAT, descriptor, path)
         if any(key == other for _, other in parse(data, path).get(name, ())):
             return  # another rexec has heard the same answer
         if parse(line, path).get(name) is None:  # a name like '#web1' would be a comment
@@ -109,29 +109,6 @@ def _append(descriptor: int, line: bytes, size: int) -> None:
         raise
 
 
-def _make_directory(path: str) -> None:
-    """Make a directory and those above it that are missing, each for its owner alone."""
-    if os.path.isdir(path):  # noqa: PTH112
-        return
-    above = os.path.dirname(path)  # noqa: PTH120
-    if above and above != path:
-        _make_directory(above)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(path, 0o700)  # noqa: PTH102
-        os.chmod(path, 0o700)  # noqa: PTH101 - the umask may have taken from the owner too
-
-
-@contextlib.contextmanager
-def _opened(path: str, flags: int) -> Iterator[int]:
-    """Give a descriptor of a sound file; raise OSError, ValueError or UsageError."""
-    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
-    try:
-        _judge(os.fstat(descriptor), path)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 @contextlib.contextmanager
 def _opened_or_made(path: str) -> Iterator[int]:
     flags = os.O_RDWR | os.O_APPEND
@@ -144,33 +121,5 @@ def _opened_or_made(path: str) -> Iterator[int]:
             os.fchmod(made, 0o600)  # the umask may have taken from the owner too
         finally:
             os.close(made)
-    with _opened(path, flags) as descriptor:
+    with opened(_WHAT, path, flags) as descriptor:
         yield descriptor
-
-
-def _judge(status: os.stat_result, path: str) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"known hosts {path!r}: not a file")
-    if status.st_uid not in (os.geteuid(), 0):
-        raise UsageError(
-            f"known hosts {path!r}: it belongs to another user, who could put any key there",
-            hint="name a file of your own with --known-hosts FILE",
-        )
-    if status.st_mode & _OTHERS_WRITE:
-        raise UsageError(
-            f"known hosts {path!r}: others can write to it (mode {stat.S_IMODE(status.st_mode):04o})",
-            hint=f"see that every line is yours, then: chmod 600 {shlex.quote(path)}",
-        )
-
-
-def _read(descriptor: int, path: str) -> bytes:
-    data = b""
-    while len(data) <= _MAX_FILE and (piece := os.read(descriptor, _MAX_FILE + 1 - len(data))):
-        data += piece
-    if len(data) > _MAX_FILE:
-        raise UsageError(f"known hosts {path!r}: more than {_MAX_FILE} bytes")
-    return data
-
-
-def _fault(path: str, error: Exception) -> UsageError:
-    return UsageError(f"known hosts {path!r}: {getattr(error, 'strerror', None) or error}")

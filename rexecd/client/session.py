@@ -17,7 +17,7 @@ from rexecd.client.address import Address, parse_address
 from rexecd.client.conversation import Conversation
 from rexecd.client.credentials import check_token
 from rexecd.client.deadline import Deadline
-from rexecd.client.dial import dial
+from rexecd.client.dial import Dialling, Trace, dial
 from rexecd.client.errors import ConnectFailed, ConnectionLost, ProtocolBroken, UsageError
 from rexecd.client.exchange import WANTED_SIGNAL, Descriptor, Exchange, Memory, Sink
 from rexecd.client.identity import make_identity
@@ -70,6 +70,8 @@ def connect(
     key: str | os.PathLike[str] | None = None,
     connect_timeout: float = CONNECT_TIMEOUT,
     answer_timeout: float = ANSWER_TIMEOUT,
+    family: str = "any",
+    trace: Trace | None = None,
 ) -> "Session":
     """Return an authenticated session with the rexecd at `host` (`name[:port]`, `[ipv6]:port`).
 
@@ -79,14 +81,17 @@ def connect(
     asked: UnknownHost and ChangedKey have the `fingerprint` that was found. One of the three is needed.
 
     `cert` and `key` are files with the caller's certificate and its key, for servers that want
-    one; `key` may be left out where it is in the same file. Raise CallerError.
+    one; `key` may be left out where it is in the same file. `family` is `any`, `inet` (IPv4 only) or
+    `inet6`; `trace` is told in words what is tried. Raise CallerError.
     """
     address = parse_address(host)
     trust = make_trust(ca, pin, None if known_hosts is None else _load(known_hosts, address))
     identity = make_identity(cert, key)
     secret = check_token(token)
     deadline = Deadline(connect_timeout)
-    conversation = Conversation(Link(dial(address, trust, deadline, identity)), str(address))
+    conversation = Conversation(
+        Link(dial(address, trust, deadline, identity, Dialling(family, trace))), str(address)
+    )
     try:
         conversation.say(Authenticate(secret))
         accepted = conversation.wait(deadline)
@@ -96,6 +101,11 @@ def connect(
     except BaseException:
         conversation.close()
         raise
+    if trace is not None:
+        trace(
+            f"the token was accepted, as {accepted.principal} in connection {accepted.connection_id}, "
+            f"{deadline.elapsed() * 1000:.0f} ms after the beginning"
+        )
     return Session(conversation, accepted, answer_timeout=answer_timeout)
 
 

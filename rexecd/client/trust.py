@@ -89,6 +89,14 @@ class Trust(NamedTuple):
         """Return whether any server could be the right one; a host that is not known yet cannot."""
         return self.known is None or bool(self.known.keys)
 
+    @property
+    def basis(self) -> str:
+        """Return in words what the server has to prove itself by."""
+        if self.known is not None:
+            return f"a key in {self.known.path}"
+        by = [f"a certificate of {self.ca}"] if self.ca is not None else []
+        return " and ".join([*by, "the pinned key"] if self.pin is not None else by)
+
 
 def make_trust(ca: str | os.PathLike[str] | None, pin: str | None, known: Known | None = None) -> Trust:
     """Return what was asked for; raise UsageError when that is nothing, no pin, or too much."""
@@ -99,12 +107,15 @@ def make_trust(ca: str | os.PathLike[str] | None, pin: str | None, known: Known 
     if ca is None and pin is None:
         raise UsageError("nothing says how to recognise the server", hint=_NAME_ONE)
     authority = None if ca is None else os.fspath(ca)
-    if pin is None:
-        return Trust(authority, None)
+    return Trust(authority, None if pin is None else parse_pin(pin))
+
+
+def parse_pin(pin: str) -> bytes:
+    """Return the SHA-256 a pin stands for; raise UsageError."""
     match = _PIN.fullmatch(pin)
     if match is None:
         raise UsageError(f"pin {pin!r}: not 'sha256:' and 64 hexadecimal digits")
-    return Trust(authority, bytes.fromhex(match[1]))
+    return bytes.fromhex(match[1])
 
 
 def make_context(trust: Trust, identity: Identity | None = None) -> ssl.SSLContext:
@@ -139,6 +150,11 @@ def prove(sock: ssl.SSLSocket, trust: Trust, place: str) -> None:
         )
     if trust.known is not None:  # last, so that nobody is asked about a server of something else
         trust.known.check(_key_of(sock, place), place)
+
+
+def fingerprint_of(sock: ssl.SSLSocket, place: str) -> str:
+    """Return the key a server has, as a pin; raise Untrusted where it cannot be read."""
+    return f"sha256:{_key_of(sock, place).hex()}"
 
 
 def _key_of(sock: ssl.SSLSocket, place: str) -> bytes:

@@ -8,9 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rexecd.client.credentials import check_token, find_token
+from rexecd.client.arguments import parse_arguments
+from rexecd.client.configuration import settle
+from rexecd.client.credentials import check_token, take_token
 from rexecd.client.errors import UsageError
 from tests.unit.client.fake_server import TOKEN, make_token
+
+
+def find_token(option: str | None, file: str | None, environ: Mapping[str, str]) -> str:
+    """Return the token a command line with these options is sent with."""
+    given = [*(["--token", option] if option else []), *([f"--token-file={file}"] if file else [])]
+    return take_token(settle(parse_arguments([*given, "web1"]), environ).token, "web1")
 
 
 def keep(path: Path, text: str, mode: int = 0o600) -> str:

@@ -194,7 +194,14 @@ def test_nothing_heavy_is_imported() -> None:
         "fcntl",
         "resource",
         "termios",
+        "difflib",
+        "json",
+        "rexecd.cli.login",
+        "rexecd.client.configfile",
         "rexecd.client.known_hosts",
+        "rexecd.client.shown",
+        "rexecd.client.soundfile",
+        "rexecd.client.words",
     ]
     wings = ["policy", "identity", "audit", "execution", "gateway", "monitor", "seam"]
     heavy += [f"rexecd.{name}" for name in wings]

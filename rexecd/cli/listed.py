@@ -1,0 +1,34 @@
+"""What a caller may run, printed: all of it, or the help of one command."""
+
+from rexecd.cli import say
+from rexecd.client.errors import Refused
+from rexecd.client.listing import as_object, find_entry, make_help, make_table
+from rexecd.client.report import dump
+from rexecd.client.results import Stream
+from rexecd.client.session import Session
+from rexecd.printable import printable
+
+
+def answer_listing(session: Session, name: str | None, *, is_json: bool) -> int:
+    """Print everything, or one command's help, and return the exit status; raise CallerError or OSError."""
+    return _list(session, is_json=is_json) if name is None else _help(session, name, is_json=is_json)
+
+
+def _list(session: Session, *, is_json: bool) -> int:
+    entries = session.list()
+    if is_json:
+        say.write(Stream.STDOUT, dump([as_object(entry) for entry in entries]))
+    else:
+        say.answer(make_table(entries, printable))
+    return 0
+
+
+def _help(session: Session, name: str, *, is_json: bool) -> int:
+    entry = find_entry(session.list(), name)
+    if entry is None:
+        raise Refused(f"{name!r} is unknown or not permitted", hint="'rexec --list HOST' shows what is")
+    if is_json:
+        say.write(Stream.STDOUT, dump(as_object(entry)))
+    else:
+        say.answer(make_help(entry, printable))
+    return 0

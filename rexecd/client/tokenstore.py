@@ -1,0 +1,95 @@
+"""Tokens that are kept: one file for each server, for its owner alone.
+
+Rule 1: a file is there whole or not at all, and on the disk before anybody is told so.
+Rule 2: nothing is followed that somebody could have put there: the directory and the file are no links, and
+nobody else may write in the directory.
+"""
+
+import contextlib
+import os
+import shlex
+import stat
+from collections.abc import Iterator
+from typing import Final
+
+from rexecd.client.errors import UsageError
+from rexecd.client.soundfile import make_directory
+
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+def is_stored(path: str) -> bool:
+    """Return whether there is a token already; raise UsageError where none could be put."""
+    try:
+        with _opened(path) as directory:
+            return _is_there(directory, path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _fault(path, error) from None
+
+
+def store(path: str, token: bytes) -> None:
+    """Write a token, in place of the one that may be there; raise UsageError."""
+    try:
+        make_directory(os.path.dirname(path))  # noqa: PTH120 - pathlib starts slowly
+        with _opened(path) as directory:
+            _is_there(directory, path)
+            _replace(directory, os.path.basename(path), token + b"\n")  # noqa: PTH119
+    except OSError as error:
+        raise _fault(path, error) from None
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[int]:
+    """Give the directory a token belongs into; raise OSError or UsageError."""
+    where = os.path.dirname(path)  # noqa: PTH120
+    directory = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(directory)
+        if status.st_uid != os.geteuid():
+            raise UsageError(
+                f"directory {where!r}: it belongs to another user", hint="see whose tokens these are"
+            )
+        if status.st_mode & _OTHERS_WRITE:
+            raise UsageError(
+                f"directory {where!r}: others can write to it (mode {stat.S_IMODE(status.st_mode):04o})",
+                hint=f"see that every file is yours, then: chmod 700 {shlex.quote(where)}",
+            )
+        yield directory
+    finally:
+        os.close(directory)
+
+
+def _is_there(directory: int, path: str) -> bool:
+    try:
+        status = os.lstat(os.path.basename(path), dir_fd=directory)  # noqa: PTH119
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(status.st_mode):
+        raise UsageError(f"{path}: not a file", hint="see what it is, and take it away")
+    return True
+
+
+def _replace(directory: int, name: str, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    other = f".new-{os.urandom(8).hex()}"
+    descriptor = os.open(other, flags, 0o600, dir_fd=directory)
+    try:
+        try:
+            os.fchmod(descriptor, 0o600)  # the umask may have taken from the owner too
+            while data:
+                data = data[os.write(descriptor, data) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(other, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(other, dir_fd=directory)
+        raise
+    os.fsync(directory)
+
+
+def _fault(path: str, error: OSError) -> UsageError:
+    return UsageError(f"{path}: {error.strerror or error}")
