@@ -13,6 +13,8 @@ from tests.commands import Begun, begin, end_record, processes_of
 from tests.harness import SETTINGS, Daemon, children, is_alive, wait_for
 
 KILLED: Final = "the monitor was killed"
+#: Of what another monitor, one that just starts, can come before.
+_ATTEMPTS: Final = 5
 
 
 @pytest.fixture
@@ -125,13 +127,17 @@ def test_what_outlived_its_workers_ends_at_the_next_start(tmp_path: Path) -> Non
     except AssertionError:
         assert "no control groups" in daemon.complaints()
         pytest.skip(daemon.complaints().strip())
+    survivors: list[int] = []
     try:
-        with begin(daemon, "stubborn") as begun:
-            assert b"up\n" == begun.line()
-            survivors = _kill_all_above(made, begun)
-            made.start("monitor")
-            left = processes_of(begun.request_id)
-            ended = end_record(daemon, begun.request_id)
+        for _ in range(_ATTEMPTS):
+            with begin(daemon, "stubborn") as begun:
+                assert b"up\n" == begun.line()
+                survivors = _kill_all_above(made, begun)
+                made.start("monitor")
+                left = processes_of(begun.request_id)
+                ended = end_record(daemon, begun.request_id)
+            if survivors:  # else another monitor has just started somewhere, and was quicker
+                break
     finally:
         made.__exit__()
 
