@@ -50,7 +50,7 @@ def verify(arguments: argparse.Namespace) -> int:
         report = verify_lines((line for path in named for line in lines(path)), known, where=named[-1])
     else:
         report = _verify_whole(settings.audit, known)
-    if report.good and key.seals is None and head is None and not report.checkpoints:
+    if report.good and key.seals is None and report.known_end < report.first:
         raise ConfigError("no checkpoint is of these records: without the sealing key nothing was checked")
     say.out(f"rexecd: {printable(str(report))}")
     return 0 if report.good else 1

@@ -124,9 +124,10 @@ def test_a_sealing_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_where_nothing_was_checked_it_is_said(tmp_path: Path) -> None:
-    """A checkpoint of earlier records proves nothing of later ones, and neither does an exit status of 0."""
+    """A checkpoint of earlier records proves nothing of later ones, also where these follow at once."""
     with running(tmp_path / "daemon") as daemon:
         auditor = Auditor(daemon, tmp_path / "desk")
+        wait_for(lambda: daemon.status()["trail"]["behind"] == 0, "a checkpoint of everything")
         auditor.fetch()
         os.kill(daemon.monitor_pid, signal.SIGUSR1)
         wait_for(lambda: list(daemon.settings.audit.parent.glob("audit.jsonl.0*")), "another file")
