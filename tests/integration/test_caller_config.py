@@ -135,7 +135,7 @@ def test_a_password_manager_ends_with_rexec(desk: Desk, tmp_path: Path) -> None:
         process.terminate()
 
         assert process.wait(PATIENCE) == 128 + signal.SIGTERM
-    assert not is_alive(pid)
+    wait_for(lambda: not is_alive(pid), "its end")
 
 
 def test_n_leaves_the_input_alone(desk: Desk) -> None:
