@@ -242,6 +242,7 @@ def test_on_the_host_the_key_file_alone_is_held_against_the_trail(own_daemon: Da
     assert "is not the one that was persisted" in edited.stdout
 
 
+@pytest.mark.slow
 def test_files_are_set_aside_under_load_without_a_gap(tmp_path: Path) -> None:
     """By size, by signal and by logrotate, while callers are at work."""
     with running(tmp_path / "daemon", ", max_size: 64KiB") as daemon:

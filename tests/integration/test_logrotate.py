@@ -25,6 +25,7 @@ def documented(trail: Path) -> str:
     return f"{trail} {text}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(LOGROTATE is None, reason="needs logrotate (Debian: apt install logrotate)")
 def test_the_documented_configuration_loses_nothing(tmp_path: Path) -> None:
     """Rotated under load, without a signal; all files together verify, compressed ones too."""

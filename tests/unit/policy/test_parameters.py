@@ -234,5 +234,6 @@ def test_any_value_is_taken_as_it_is_or_refused(kind: Kind, value: str) -> None:
     except Refused:
         return
 
-    assert (resolve(value) if isinstance(kind, Path) else value) == taken
+    # Two slashes in front, which POSIX leaves open and normpath keeps, are one here.
+    assert (resolve(f"/{value.lstrip('/')}") if isinstance(kind, Path) else value) == taken
     assert not taken.startswith("-")
