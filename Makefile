@@ -57,7 +57,7 @@ fmt: $(VENV)/developed
 dev: $(VENV)/developed
 
 bench-quick: $(VENV)/installed
-	$(BIN)/python benchmarks/quick.py
+	$(BIN)/python -m benchmarks.quick
 
 bench-policy: $(VENV)/installed
 	$(BIN)/python benchmarks/policy.py

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmarks.served import POLICY, SETTINGS, popen
 from rexecd import client
 from rexecd.cli.init import Layout, lay_out
 from rexecd.cli.monitor import opened_service
@@ -24,18 +25,6 @@ from rexecd.monitor import tokens
 from rexecd.seam import messages as seam
 from rexecd.settings import load_settings
 
-_POLICY = """\
-version: 1
-principals:
-  bench: {roles: [all]}
-roles:
-  all: {allow: ["*"]}
-commands:
-  "true":
-    summary: Do nothing
-    run: /bin/true
-"""
-_SETTINGS = 'version: 1\nlisten: "127.0.0.1:0"\n'
 #: A TLS server that only shakes hands, in a process of its own.
 _BARE_SERVER = """
 import socket, ssl, sys
@@ -53,12 +42,6 @@ while True:
     except OSError:
         pass
 """
-
-
-def popen() -> None:
-    """Start /bin/true with two pipes and collect it: the least a command can cost in Python."""
-    pipe = subprocess.PIPE
-    subprocess.Popen(["/bin/true"], stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe).communicate()
 
 
 def interpreter() -> None:
@@ -121,7 +104,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rexecd-bench-") as name:
         directory = Path(name)
-        made = lay_out(directory, ["127.0.0.1"], settings=_SETTINGS, policy=_POLICY)
+        made = lay_out(directory, ["127.0.0.1"], settings=SETTINGS, policy=POLICY)
         with opened_service(load_settings(made.config)) as service:
             token = str(tokens.create(service, seam.CreateToken("bench"))["token"])
         file = directory / "token"

@@ -15,6 +15,20 @@ from rexecd.monitor import tokens
 from rexecd.seam import messages as seam
 from rexecd.settings import load_settings
 
+#: A daemon with one command that does nothing, for a principal called bench.
+POLICY = """\
+version: 1
+principals:
+  bench: {roles: [all]}
+roles:
+  all: {allow: ["*"]}
+commands:
+  "true":
+    summary: Do nothing
+    run: /bin/true
+"""
+SETTINGS = 'version: 1\nlisten: "127.0.0.1:0"\n'
+
 
 class Served(NamedTuple):
     """A running daemon, and what a caller needs."""

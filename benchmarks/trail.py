@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.audit import events
-from benchmarks.served import popen, take_turns
+from benchmarks.served import POLICY, SETTINGS, popen, take_turns
 from rexecd import client
 from rexecd.audit.events import compose
 from rexecd.audit.keys import KEY_NAME, create_keys
@@ -34,18 +34,6 @@ from rexecd.monitor import tokens
 from rexecd.seam import messages as seam
 from rexecd.settings import load_settings
 
-_POLICY = """\
-version: 1
-principals:
-  bench: {roles: [all]}
-roles:
-  all: {allow: ["*"]}
-commands:
-  "true":
-    summary: Do nothing
-    run: /bin/true
-"""
-_SETTINGS = 'version: 1\nlisten: "127.0.0.1:0"\n'
 _WITHOUT = """
 import sys
 from rexecd.audit.trail import Trail
@@ -68,7 +56,10 @@ def one_record(count: int) -> Iterator[tuple[str, float]]:
     with tempfile.TemporaryDirectory() as directory:
         descriptor = os.open(Path(directory, "bare"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         yield "bare write", _each(lambda number: os.write(descriptor, lines[number]), count)
-        yield "bare write and fdatasync", _each(lambda number: _written(descriptor, lines[number]), 300)
+        yield (
+            "bare write and fdatasync",
+            _each(lambda number: _written(descriptor, lines[number]), min(300, count)),
+        )
         os.close(descriptor)
     for sync in _SYNCS:
         with tempfile.TemporaryDirectory() as directory:
@@ -80,7 +71,7 @@ def one_record(count: int) -> Iterator[tuple[str, float]]:
                     f"append, sync: {sync}",
                     _each(
                         lambda number: trail.append(samples[number][0], **samples[number][1]),
-                        300 if sync == "always" else count,
+                        min(300, count) if sync == "always" else count,
                     ),
                 )
 
@@ -106,7 +97,7 @@ def opened(sync: str | None) -> Iterator[Callable[[], client.Session]]:
     trail = "" if sync is None else f"audit: {{file: audit/audit.jsonl, sync: {sync}}}\n"
     program = ["-m", "rexecd"] if sync else ["-c", _WITHOUT]
     with tempfile.TemporaryDirectory(prefix="rexecd-bench-") as name, contextlib.ExitStack() as stack:
-        made = lay_out(Path(name), ["127.0.0.1"], settings=_SETTINGS + trail, policy=_POLICY)
+        made = lay_out(Path(name), ["127.0.0.1"], settings=SETTINGS + trail, policy=POLICY)
         with opened_service(load_settings(made.config)) as service:
             token = str(tokens.create(service, seam.CreateToken("bench"))["token"])
         stack.enter_context(_started([*program, "monitor", "--config", str(made.config)]))

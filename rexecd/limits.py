@@ -75,6 +75,9 @@ MAX_RECORDED_ARGUMENTS: Final = 64
 #: Longest line of the trail.
 MAX_RECORD: Final = 16 * 1024
 
+#: Most bytes that number and seal add to a record.
+SEALING: Final = 128
+
 #: Most records before the first one that a verifier is given: the key has to be stepped over each,
 #: a million a second or so, and a forged number must not keep it for ever.
 MAX_SKIPPED_RECORDS: Final = 200_000_000

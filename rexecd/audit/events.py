@@ -46,8 +46,6 @@ _PUNCTUATION: Final = 3
 _PLAIN: Final = re.compile(rf"[ !#-\[\]-~]{{0,{limits.MAX_RECORDED_TEXT}}}").fullmatch
 #: What the mark of a cut text takes, apart from twice the field's name.
 _MARK: Final = 110
-#: What number and seal add to a record.
-_SEALING: Final = 128
 _OUTCOMES: Final = frozenset({"success", "failure", "unknown"})
 #: Told in seconds, recorded in nanoseconds.
 _TIMES: Final = frozenset({"duration", "cpu_time"})
@@ -126,7 +124,7 @@ def compose(action: Action, fields: Mapping[str, object], *, now: datetime) -> b
         f'{{"@timestamp":"{stamp}Z",{head.before}{outcome}","dataset":"rexecd.audit","module":"rexecd"{facts}}},'
         f'{others}"rexec":{{{",".join([*rexec, *room.marks])}'
     )
-    if len(text) > limits.MAX_RECORD - _SEALING:
+    if len(text) > limits.MAX_RECORD - limits.SEALING:
         raise ValueError(f"the record takes {len(text)} bytes")
     return text.encode("ascii")
 

@@ -21,8 +21,6 @@ from rexecd.clock import Clock
 
 #: Before it is tried again to set a file aside that could not be.
 _REST: Final = 60.0
-#: Bytes that sealing adds to a record, and some.
-_SEALING: Final = 128
 #: Why a file was begun, as its first record says.
 _NEW: Final = "there was none"
 
@@ -87,7 +85,7 @@ class Writer:
         chain, file, size = self.head
         place = file.look(size)
         if place is Place.OURS and size:
-            if size + length + _SEALING > self._max_size:
+            if size + length + limits.SEALING > self._max_size:
                 why = f"the one before was set aside at {size} bytes"
             if why is None or chain.sequence <= self._first + 1 or not self._move_aside():
                 return
