@@ -22,6 +22,8 @@ from rexecd.client.values import make_line
 from rexecd.wire.messages import Offer
 
 _STDIN: Final = 0
+#: Also where no signal has this name.
+_SIGPIPE: Final = 13
 #: Seconds: who calls once a week should hear of a token's end in time.
 _SOON: Final = 7 * 86400.0
 
@@ -49,7 +51,7 @@ def _signal_behind(ending: BaseException) -> int:
     if isinstance(ending, Terminated):
         return ending.number
     # Whoever read our output has enough: quietly, as if SIGPIPE had ended us.
-    return signal.SIGPIPE if isinstance(ending, BrokenPipeError) else signal.SIGINT
+    return _SIGPIPE if isinstance(ending, BrokenPipeError) else signal.SIGINT
 
 
 def _serve(argv: Sequence[str], interrupts: Interrupts, *, has_input: bool) -> int:
@@ -111,7 +113,7 @@ def _tell_plan(using: Configuration) -> None:
 
 def _leave_input() -> None:
     """Put /dev/null where standard input is."""
-    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    null = os.open(os.devnull, os.O_RDONLY)
     try:
         os.dup2(null, _STDIN)
     finally:

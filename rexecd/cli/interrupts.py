@@ -10,6 +10,8 @@ from rexecd.client.session import Session
 
 #: Seconds a command has to end in order when rexec was told to end.
 _MOMENT: Final = 2.0
+#: What ends that moment.
+_TIMER: Final = "SIGALRM"
 
 
 class Terminated(BaseException):
@@ -63,12 +65,14 @@ class Interrupts:
         """Handle SIGTERM and SIGHUP; raise Terminated, or give the running command a moment before."""
         if self._ending or not self._tell(number):
             raise Terminated(number)
+        if not hasattr(signal, "setitimer"):  # nothing would end the moment
+            raise Terminated(number)
         self._ending = number
         signal.setitimer(signal.ITIMER_REAL, _MOMENT)
 
-    def give_up(self, _number: int, _frame: FrameType | None) -> None:
+    def give_up(self, number: int, _frame: FrameType | None) -> None:
         """Handle the end of that moment; raise Terminated. The server ends the command."""
-        raise Terminated(self._ending or signal.SIGALRM)
+        raise Terminated(self._ending or number)
 
     def _tell(self, number: int) -> bool:
         """Send a signal to the running command; return whether there is one."""
@@ -81,23 +85,26 @@ class Interrupts:
 @contextlib.contextmanager
 def handling(interrupts: Interrupts) -> Iterator[None]:
     """Handle signals while the program runs; one that was ignored (nohup) stays so."""
-    wanted = {
-        signal.SIGINT: interrupts.interrupt,
-        signal.SIGQUIT: interrupts.interrupt,
-        signal.SIGUSR1: interrupts.forward,
-        signal.SIGUSR2: interrupts.forward,
-        signal.SIGTERM: interrupts.terminate,
-        signal.SIGHUP: interrupts.terminate,
-        signal.SIGALRM: interrupts.give_up,
+    handlers = {
+        "SIGINT": interrupts.interrupt,
+        "SIGQUIT": interrupts.interrupt,
+        "SIGUSR1": interrupts.forward,
+        "SIGUSR2": interrupts.forward,
+        "SIGTERM": interrupts.terminate,
+        "SIGHUP": interrupts.terminate,
+        _TIMER: interrupts.give_up,
     }
+    # Not every platform has all of them.
+    wanted = {getattr(signal, name): handler for name, handler in handlers.items() if hasattr(signal, name)}
     before = {number: signal.getsignal(number) for number in wanted}
     for number, handler in wanted.items():
-        if before[number] not in (signal.SIG_IGN, None) or number == signal.SIGALRM:
+        if before[number] not in (signal.SIG_IGN, None) or number == getattr(signal, _TIMER, None):
             signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, previous in before.items():
             if previous is not None:
                 signal.signal(number, previous)

@@ -8,10 +8,10 @@ masked (printable.py).
 
 import contextlib
 import os
-import select
 import sys
 from typing import Final
 
+from rexecd.client.portable import WRITING, wait
 from rexecd.printable import printable, without_tokens
 
 _STDOUT: Final = 1
@@ -74,9 +74,7 @@ def write(descriptor: int, data: bytes) -> None:
         try:
             rest = rest[os.write(descriptor, rest) :]
         except BlockingIOError:
-            poll = select.poll()
-            poll.register(descriptor, select.POLLOUT)
-            poll.poll()
+            wait({descriptor: WRITING}, None)
 
 
 def _speak(line: str) -> None:

@@ -52,7 +52,7 @@ def load(path: str, host: str, *, is_system: bool = False) -> list[Found]:
     """Return what a file says of a host; raise UsageError."""
     what = _SYSTEM if is_system else _WHAT
     try:
-        with opened(what, path, os.O_RDONLY) as descriptor:
+        with opened(what, path) as descriptor:
             data = read_all(what, descriptor, path)
     except (OSError, ValueError) as error:
         raise fault(what, path, error) from None
@@ -174,7 +174,7 @@ def _read_word(keyword: Keyword, word: Word, *, is_file: bool) -> Any:  # noqa: 
     except ValueError as error:
         raise LineError(word.column, str(error), about) from None
     # From a file nobody knows what directory it would be relative to.
-    if is_file and keyword.form.is_path and not value.startswith("/"):
+    if is_file and keyword.form.is_path and not os.path.isabs(value):  # noqa: PTH117
         raise LineError(word.column, f"{word.text!r} is relative", "begin a path with / or ~/")
     return value
 

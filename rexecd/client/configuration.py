@@ -44,6 +44,7 @@ _OPTIONS: Final = {
     "token_file": "TokenFile",
     "connect_timeout": "ConnectTimeout",
     "timeout": "Timeout",
+    "retry": "Retry",
     "level": "LogLevel",
 }
 _VARIABLES: Final = {
@@ -87,6 +88,8 @@ class Configuration(NamedTuple):
     connect_timeout: float
     answer_timeout: float
     timeout: float | None
+    #: How often a command that cannot have run is tried again.
+    retry: int
     is_batch: bool
     is_null_input: bool
     level: str
@@ -149,6 +152,7 @@ def _make(
         connect_timeout=value("ConnectTimeout"),
         answer_timeout=value("AnswerTimeout"),
         timeout=value("Timeout"),
+        retry=value("Retry"),
         is_batch=value("BatchMode"),
         is_null_input=value("StdinNull"),
         level=value("LogLevel"),

@@ -1,7 +1,6 @@
 """The protocol over a link: messages in, messages out, and one place to wait."""
 
 import math
-import select
 from collections.abc import Mapping
 from typing import Final
 
@@ -9,6 +8,7 @@ from rexecd.client.deadline import Deadline
 from rexecd.client.errors import ConnectionLost, ProtocolBroken, closing
 from rexecd.client.identity import refusal
 from rexecd.client.link import RECORD, Link
+from rexecd.client.portable import wait
 from rexecd.errors import RemoteProtocolError
 from rexecd.wire.connection import Connection, Role
 from rexecd.wire.messages import Closed, Message
@@ -86,13 +86,10 @@ class Conversation:
 
         `also` maps descriptors to what to poll them for. Raise TimeoutError.
         """
-        poll = select.poll()
-        poll.register(self._link.fileno(), self._link.interest)
-        for descriptor, events in also.items():
-            poll.register(descriptor, events)
         timeout = None if deadline is None else math.ceil(deadline.remaining() * 1000)
         is_readable = self._link.has_pending()
-        ready = {descriptor for descriptor, _ in poll.poll(0 if at_once or is_readable else timeout)}
+        interests = {self._link.fileno(): self._link.interest, **also}
+        ready = wait(interests, 0 if at_once or is_readable else timeout)
         # Not before: `also` was chosen by what waits to be sent, and the wait has to end when that leaves.
         self._link.flush()
         if is_readable or self._link.fileno() in ready:

@@ -4,16 +4,17 @@ A token is `rxt_`, 8 characters that name it, `_`, 43 of secret and 6 of checksu
 that was mistyped or cut is noticed here, before any network. It is never part of a message.
 """
 
+import binascii
 import os
 import re
 import stat
-import zlib
 from collections.abc import Mapping
 from typing import IO, Final, NamedTuple
 
 from rexecd.client.address import Address, ascii_host
 from rexecd.client.deadline import Deadline
 from rexecd.client.errors import UsageError
+from rexecd.client.portable import HAS_OWNERS, file_name, flags
 from rexecd.limits import MAX_TOKEN
 from rexecd.wire.transport import PORT
 
@@ -81,15 +82,15 @@ def stored_file(environ: Mapping[str, str], address: Address) -> str | None:
         return None
     host = ascii_host(address).lower()
     name = host if address.port == PORT else str(Address(host, address.port))
-    return f"{directory}/tokens/{name}"
+    return f"{directory}/tokens/{file_name(name)}"
 
 
 def config_directory(environ: Mapping[str, str]) -> str | None:
     """Return where the caller's configuration is; None where there is no home."""
     base = environ.get("XDG_CONFIG_HOME", "")
-    if not base.startswith("/"):  # a relative one has to be ignored, by the XDG's own word
+    if not os.path.isabs(base):  # noqa: PTH117 - a relative one has to be ignored, by the XDG's own word
         base = os.path.expanduser("~") + "/.config"  # noqa: PTH111
-    return f"{base}/rexec" if base.startswith("/") else None
+    return f"{base}/rexec" if os.path.isabs(base) else None  # noqa: PTH117
 
 
 def _ask_program(command: tuple[str, ...], host: str) -> str:
@@ -100,15 +101,16 @@ def _ask_program(command: tuple[str, ...], host: str) -> str:
     deadline = Deadline(COMMAND_TIMEOUT)
     try:
         # Standard input is the remote command's, and standard output too: neither is the program's.
-        with subprocess.Popen(
+        process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env={**os.environ, "REXEC_HOST": host}
-        ) as process:
-            try:
-                printed = _first_bytes(process.stdout, deadline)
-                status = process.wait(deadline.remaining())
-            except BaseException:
-                process.kill()
-                raise
+        )
+        try:
+            printed = _first_bytes(process.stdout, deadline)
+            status = process.wait(deadline.remaining())
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
     except (TimeoutError, subprocess.TimeoutExpired):
         raise UsageError(f"{program}: it did not end within {COMMAND_TIMEOUT:g} s") from None
     except (OSError, ValueError) as error:
@@ -120,21 +122,28 @@ def _ask_program(command: tuple[str, ...], host: str) -> str:
 
 def _first_bytes(pipe: IO[bytes] | None, deadline: Deadline) -> bytes:
     """Return what comes out of a pipe; raise TimeoutError, or ValueError where that is too much."""
-    import select  # noqa: PLC0415 - as above
+    import threading  # noqa: PLC0415 - as above
 
-    data = b""
-    while pipe is not None and len(data) <= _MAX_FILE:
-        if not select.select([pipe], [], [], deadline.remaining())[0]:
-            continue
-        piece = os.read(pipe.fileno(), _MAX_FILE)
-        if not piece:
-            return data
-        data += piece
-    raise ValueError(f"it prints more than {_MAX_FILE} bytes")
+    taken: list[bytes] = []
+
+    def take() -> None:
+        if pipe is not None:
+            with pipe:
+                taken.append(pipe.read(_MAX_FILE + 1))
+
+    # A thread, because a pipe cannot be waited for on every platform.
+    reader = threading.Thread(target=take, daemon=True)
+    reader.start()
+    reader.join(deadline.remaining())
+    if not taken:
+        raise TimeoutError
+    if len(taken[0]) > _MAX_FILE:
+        raise ValueError(f"it prints more than {_MAX_FILE} bytes")
+    return taken[0]
 
 
 def _checksum(body: str) -> str:
-    number = zlib.crc32(body.encode("utf-8", "surrogateescape"))
+    number = binascii.crc32(body.encode("utf-8", "surrogateescape"))
     digits = ""
     for _ in range(_CHECKSUM_SIZE):
         number, digit = divmod(number, len(_ALPHABET))
@@ -145,10 +154,10 @@ def _checksum(body: str) -> str:
 def _read(path: str, *, is_guarded: bool = False) -> str:
     """Read a token file. `is_guarded`: the directory protects it, as systemd's credentials are."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, flags())
         try:
             status = os.fstat(descriptor)
-            if not is_guarded and stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+            if HAS_OWNERS and not is_guarded and stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
                 raise UsageError(
                     f"token file {path!r}: others can read it (mode {stat.S_IMODE(status.st_mode):04o})",
                     hint=f"chmod 600 {path!r}",

@@ -10,7 +10,6 @@ from rexecd.client.deadline import Deadline
 from rexecd.client.errors import ConnectFailed, UsageError
 from rexecd.client.identity import Identity
 from rexecd.client.trust import EXPIRED, SHED, Trust, explain, fingerprint_of, make_context, prove
-from rexecd.der import last_day
 
 #: A server that vanished without a word (power, a cut cable) is noticed after idle + count x interval.
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
@@ -156,6 +155,8 @@ def _end_of(error: ssl.SSLError, address: Address, deadline: Deadline, how: Dial
     """
     if not isinstance(error, ssl.SSLCertVerificationError) or error.verify_code != EXPIRED:
         return ""
+    from rexecd.der import last_day  # noqa: PLC0415 - seldom
+
     context = make_context(Trust(None, None))
     try:
         with _handshake(

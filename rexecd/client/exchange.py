@@ -5,10 +5,11 @@ Rule 2: input is read only after the server asked for it, and no faster than it 
 """
 
 import os
-import select
+import socket
 from collections.abc import Callable
 from typing import Final
 
+from rexecd.client import portable
 from rexecd.client.conversation import Conversation
 from rexecd.client.deadline import Deadline
 from rexecd.client.errors import UsageError, refusal
@@ -39,23 +40,34 @@ WANTED_SIGNAL: Final = 0x80
 
 
 class Descriptor:
-    """Input from a file descriptor."""
+    """Input from a file descriptor. Nothing is read of it before somebody asks what to wait for."""
 
-    __slots__ = ("descriptor",)
+    __slots__ = ("_descriptor", "_pumped")
 
     def __init__(self, descriptor: int) -> None:
-        self.descriptor: int | None = descriptor
+        self._descriptor = descriptor
+        self._pumped: portable.Pumped | None = None
+
+    @property
+    def descriptor(self) -> int | None:
+        """Return what to wait for."""
+        if portable.ONLY_SOCKETS and self._pumped is None:
+            self._pumped = portable.Pumped(self._descriptor, MAX_DATA)
+        return self._descriptor if self._pumped is None else self._pumped.fileno()
 
     def read(self) -> bytes | None:
         """Return bytes, `b""` at the end, None for not yet; raise UsageError."""
-        if self.descriptor is None:
-            return b""
         try:
-            return os.read(self.descriptor, MAX_DATA)
+            return os.read(self._descriptor, MAX_DATA) if self._pumped is None else self._pumped.read()
         except BlockingIOError:
             return None
         except OSError as error:
             raise UsageError(f"the input cannot be read: {error.strerror}") from None
+
+    def close(self) -> None:
+        """Let go of what reads ahead; the descriptor is its owner's."""
+        if self._pumped is not None:
+            self._pumped.close()
 
 
 class Memory:
@@ -74,12 +86,20 @@ class Memory:
         self._at += len(piece)
         return piece
 
+    def close(self) -> None:
+        """Do nothing: it is as `Descriptor`."""
+
 
 class Exchange:
     """The caller's side of one command that has been asked for."""
 
     def __init__(
-        self, conversation: Conversation, *, wake: int, source: Descriptor | Memory | None, sink: Sink
+        self,
+        conversation: Conversation,
+        *,
+        wake: socket.socket,
+        source: Descriptor | Memory | None,
+        sink: Sink,
     ) -> None:
         self._conversation = conversation
         self._wake = wake
@@ -122,16 +142,17 @@ class Exchange:
 
     def _move(self) -> None:
         self._send_signals()  # those that waited for the start
-        also = {self._wake: select.POLLIN}
+        wake = self._wake.fileno()
+        also = {wake: portable.READING}
         is_hungry = self._is_hungry()
-        descriptor = self._source.descriptor if self._source else None
-        if is_hungry and descriptor is not None:
-            also[descriptor] = select.POLLIN
+        descriptor = self._source.descriptor if self._source and is_hungry else None
+        if descriptor is not None:
+            also[descriptor] = portable.READING
         is_here = is_hungry and descriptor is None
         ready = self._conversation.turn(also, deadline=self._deadline, at_once=is_here)
-        if self._wake in ready:
+        if wake in ready:
             self._signals.extend(
-                byte ^ WANTED_SIGNAL for byte in os.read(self._wake, _MAX_SIGNALS) if byte & WANTED_SIGNAL
+                byte ^ WANTED_SIGNAL for byte in self._wake.recv(_MAX_SIGNALS) if byte & WANTED_SIGNAL
             )
         self._send_signals()
         if is_here or (is_hungry and descriptor in ready):

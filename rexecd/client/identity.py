@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from rexecd.client.errors import AuthenticationFailed, UsageError
+from rexecd.client.portable import HAS_OWNERS, flags
 
 #: A chain has some kilobytes.
 _MAX_FILE: Final = 1024 * 1024
@@ -97,12 +98,12 @@ def refusal(alert: str, place: str) -> AuthenticationFailed | None:
 def _read(what: str, path: str, *, is_secret: bool = False) -> bytes:
     """Return what a file holds; raise UsageError, also for a secret that others can read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+        descriptor = os.open(path, flags("O_NONBLOCK"))
         try:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
                 raise UsageError(f"{what} {path!r}: not a file")
-            if is_secret and mode & _OTHERS and not _is_guarded(path):
+            if HAS_OWNERS and is_secret and mode & _OTHERS and not _is_guarded(path):
                 raise UsageError(
                     f"{what} {path!r}: others can read it (mode {stat.S_IMODE(mode):04o})",
                     hint=f"chmod 600 {shlex.quote(path)}",

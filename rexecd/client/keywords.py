@@ -20,6 +20,8 @@ from rexecd.wire.transport import PORT
 _LAST_PORT: Final = 65535
 #: More than the system's timers hold would be no time at all.
 _MOST_SECONDS: Final = 1e6
+#: More would be a loop that nobody waits for.
+MOST_RETRIES: Final = 1000
 _UNITS: Final = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1))
 
 
@@ -68,6 +70,13 @@ def parse_port(text: str) -> int:
     """Return a port's number; raise ValueError or UsageError."""
     if not (text.isascii() and text.isdecimal() and 0 < int(text) <= _LAST_PORT):
         raise ValueError(f"{text!r} is not a port, a number from 1 to {_LAST_PORT}")
+    return int(text)
+
+
+def parse_retry(text: str) -> int:
+    """Return how often to try again; raise ValueError."""
+    if not (text.isascii() and text.isdecimal() and int(text) <= MOST_RETRIES):
+        raise ValueError(f"{text!r} is not a number from 0 to {MOST_RETRIES}")
     return int(text)
 
 
@@ -229,6 +238,13 @@ KEYWORDS: Final = (
         Form("a duration such as `30s` or `5m`", parse_timeout, _show_duration),
         "The longest a command may run, if its rule gives it more: **--timeout**. It is for commands, "
         "and not for **--list** and *NAME* **--help**.",
+    ),
+    Keyword(
+        "Retry",
+        Form(f"a number from 0 to {MOST_RETRIES}", parse_retry),
+        "How often to try again where nothing can have run twice: **--retry**. It is for commands, not "
+        "for the interactive session.",
+        0,
     ),
     Keyword(
         "BatchMode",

@@ -9,7 +9,6 @@ Rule 3: whoever reads or writes here has been given the path; nothing here asks 
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import shlex
@@ -18,6 +17,7 @@ from typing import Final
 
 from rexecd.client.address import Address, ascii_host, parse_address
 from rexecd.client.errors import UsageError
+from rexecd.client.portable import flags, lock, set_mode
 from rexecd.client.soundfile import What, fault, make_directory, opened, read_all
 from rexecd.client.trust import Known
 
@@ -30,10 +30,10 @@ _WHAT: Final = What(
 def default_path(environ: Mapping[str, str]) -> str | None:
     """Return where the file is unless another is named; None where there is no home."""
     base = environ.get("XDG_STATE_HOME", "")
-    if not base.startswith("/"):  # a relative one has to be ignored, by the XDG's own word
+    if not os.path.isabs(base):  # noqa: PTH117 - a relative one has to be ignored, by the XDG's own word
         home = os.path.expanduser("~")  # noqa: PTH111 - pathlib starts slowly
         base = f"{home}/.local/state"
-    return f"{base}/rexec/known_hosts" if base.startswith("/") else None
+    return f"{base}/rexec/known_hosts" if os.path.isabs(base) else None  # noqa: PTH117
 
 
 def name_of(address: Address) -> str:
@@ -44,9 +44,9 @@ def name_of(address: Address) -> str:
 def load(path: str, address: Address) -> Known:
     """Return what the file says of a host, which is nothing where there is no file; raise UsageError."""
     try:
-        with opened(_WHAT, path, os.O_RDONLY) as descriptor:
+        with opened(_WHAT, path) as descriptor:
             with contextlib.suppress(OSError):  # without locks a line that is being added may look cut
-                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                lock(descriptor, is_shared=True)
             data = read_all(_WHAT, descriptor, path)
     except FileNotFoundError:
         return Known(path, ())
@@ -87,7 +87,7 @@ def remember(path: str, address: Address, fingerprint: str) -> None:
     key = bytes.fromhex(fingerprint.removeprefix("sha256:"))
     make_directory(os.path.dirname(path) or ".")  # noqa: PTH120
     with _opened_or_made(path) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor)
         data = read_all(_WHAT, descriptor, path)
         if any(key == other for _, other in parse(data, path).get(name, ())):
             return  # another rexec has heard the same answer
@@ -111,15 +111,15 @@ def _append(descriptor: int, line: bytes, size: int) -> None:
 
 @contextlib.contextmanager
 def _opened_or_made(path: str) -> Iterator[int]:
-    flags = os.O_RDWR | os.O_APPEND
+    mode = os.O_RDWR | os.O_APPEND
     try:
-        made = os.open(path, flags | os.O_CLOEXEC | os.O_CREAT | os.O_EXCL, 0o600)
+        made = os.open(path, mode | os.O_CREAT | os.O_EXCL | flags(), 0o600)
     except FileExistsError:
         pass
     else:
         try:
-            os.fchmod(made, 0o600)  # the umask may have taken from the owner too
+            set_mode(made, 0o600)
         finally:
             os.close(made)
-    with opened(_WHAT, path, flags) as descriptor:
+    with opened(_WHAT, path, mode) as descriptor:
         yield descriptor

@@ -4,10 +4,11 @@ Rule 1: one thread owns it (OpenSSL objects are not safe for two).
 Rule 2: a failed write is not yet the end: the server's last word may wait to be read.
 """
 
-import select
 import ssl
 from collections import deque
 from typing import Final
+
+from rexecd.client.portable import READING, WRITING
 
 #: One TLS record holds at most this much, and one read returns at most one record.
 RECORD: Final = 16 * 1024
@@ -60,8 +61,8 @@ class Link:
         its bytes, which are there, would spin.
         """
         if self._read_needs_write:
-            return select.POLLOUT
-        return select.POLLIN | (select.POLLOUT if self._queue and not self._is_broken else 0)
+            return WRITING
+        return READING | (WRITING if self._queue and not self._is_broken else 0)
 
     def has_pending(self) -> bool:
         """Return whether decrypted bytes wait that no poll can see."""

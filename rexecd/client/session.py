@@ -9,6 +9,7 @@ closed, and the server ends the command, unless its rule lets it finish.
 import contextlib
 import os
 import shlex
+import socket
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self
@@ -175,9 +176,10 @@ class Session:
         self.token_expires_in: float | None = float(accepted.expires_in) or None
         self._is_running = False
         self._is_closed = False
-        self._wake, self._waker = os.pipe()
-        os.set_blocking(self._wake, False)
-        os.set_blocking(self._waker, False)
+        # Not a pipe: where there is no poll(2), only sockets can be waited for.
+        self._wake, self._waker = socket.socketpair()
+        self._wake.settimeout(0)
+        self._waker.settimeout(0)
 
     def __enter__(self) -> Self:
         return self
@@ -194,7 +196,7 @@ class Session:
         Python runs a signal's handler between two instructions. One that comes right before this
         session begins to wait would else be handled when the server next says something.
         """
-        return self._waker
+        return self._waker.fileno()
 
     @property
     def is_running(self) -> bool:
@@ -265,10 +267,12 @@ class Session:
         if reason:
             check_reason(reason)
         run = Run(line, offer, reason, check_timeout(timeout))
-        feed = Descriptor(source) if isinstance(source, int) else None if source is None else Memory(source)
-        with self._request() as deadline:
+        feed = Descriptor(source) if isinstance(source, int) else Memory(source or b"")
+        with contextlib.closing(feed), self._request() as deadline:
             self._conversation.say(run)
-            exchange = Exchange(self._conversation, wake=self._wake, source=feed, sink=sink)
+            exchange = Exchange(
+                self._conversation, wake=self._wake, source=None if source is None else feed, sink=sink
+            )
             self._is_running = True
             return exchange.run(deadline)
 
@@ -297,7 +301,7 @@ class Session:
             with contextlib.suppress(
                 OSError
             ):  # full: one more would say nothing; closed: none is left to tell
-                os.write(self._waker, bytes([WANTED_SIGNAL | number]))
+                self._waker.send(bytes([WANTED_SIGNAL | number]))
 
     def close(self) -> None:
         """Say goodbye if nothing is under way, and close the connection. May be called twice."""
@@ -305,10 +309,8 @@ class Session:
             if self._conversation.may_say(Goodbye):
                 self._take_leave()
             self._abandon()
-        if self._wake >= 0:
-            os.close(self._wake)
-            os.close(self._waker)
-            self._wake = self._waker = -1
+        self._wake.close()
+        self._waker.close()
 
     @contextlib.contextmanager
     def _request(self) -> Iterator[Deadline]:
@@ -349,5 +351,5 @@ class Session:
     def _forget_signals(self) -> None:
         """Drop what was meant for the command that is over."""
         with contextlib.suppress(BlockingIOError):
-            while os.read(self._wake, _MAX_SIGNALS):
+            while self._wake.recv(_MAX_SIGNALS):
                 pass

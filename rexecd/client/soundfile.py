@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from rexecd.client.errors import UsageError
+from rexecd.client.portable import HAS_OWNERS, flags
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
@@ -29,9 +30,9 @@ class What(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(what: What, path: str, flags: int) -> Iterator[int]:
+def opened(what: What, path: str, mode: int = os.O_RDONLY) -> Iterator[int]:
     """Give a descriptor of a sound file; raise OSError, ValueError or UsageError."""
-    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    descriptor = os.open(path, mode | flags("O_NONBLOCK"))
     try:
         _judge(what, os.fstat(descriptor), path)
         yield descriptor
@@ -69,6 +70,8 @@ def make_directory(path: str) -> None:
 def _judge(what: What, status: os.stat_result, path: str) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UsageError(f"{what.name} {path!r}: not a file")
+    if not HAS_OWNERS:
+        return
     if status.st_uid not in ((0,) if what.is_roots else (os.geteuid(), 0)):
         whose = "does not belong to root: its owner" if what.is_roots else "belongs to another user, who"
         raise UsageError(f"{what.name} {path!r}: it {whose} could {what.harm} there", hint=what.instead)

@@ -10,9 +10,10 @@ import os
 import shlex
 import stat
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from rexecd.client.errors import UsageError
+from rexecd.client.portable import flags, set_mode
 from rexecd.client.soundfile import make_directory
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
@@ -40,11 +41,25 @@ def store(path: str, token: bytes) -> None:
         raise _fault(path, error) from None
 
 
+class _Directory(NamedTuple):
+    """A directory that was judged; without a descriptor where the platform opens none."""
+
+    path: str
+    descriptor: int | None
+
+    def name(self, name: str) -> str:
+        """Return how a file in it is called."""
+        return name if self.descriptor is not None else f"{self.path}/{name}"
+
+
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[int]:
+def _opened(path: str) -> Iterator[_Directory]:
     """Give the directory a token belongs into; raise OSError or UsageError."""
     where = os.path.dirname(path)  # noqa: PTH120
-    directory = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if os.open not in os.supports_dir_fd:
+        yield _Directory(where, None)
+        return
+    directory = os.open(where, flags("O_DIRECTORY", "O_NOFOLLOW"))
     try:
         status = os.fstat(directory)
         if status.st_uid != os.geteuid():
@@ -56,14 +71,14 @@ def _opened(path: str) -> Iterator[int]:
                 f"directory {where!r}: others can write to it (mode {stat.S_IMODE(status.st_mode):04o})",
                 hint=f"see that every file is yours, then: chmod 700 {shlex.quote(where)}",
             )
-        yield directory
+        yield _Directory(where, directory)
     finally:
         os.close(directory)
 
 
-def _is_there(directory: int, path: str) -> bool:
+def _is_there(directory: _Directory, path: str) -> bool:
     try:
-        status = os.lstat(os.path.basename(path), dir_fd=directory)  # noqa: PTH119
+        status = os.lstat(directory.name(os.path.basename(path)), dir_fd=directory.descriptor)  # noqa: PTH119
     except FileNotFoundError:
         return False
     if not stat.S_ISREG(status.st_mode):
@@ -71,24 +86,25 @@ def _is_there(directory: int, path: str) -> bool:
     return True
 
 
-def _replace(directory: int, name: str, data: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    other = f".new-{os.urandom(8).hex()}"
-    descriptor = os.open(other, flags, 0o600, dir_fd=directory)
+def _replace(directory: _Directory, name: str, data: bytes) -> None:
+    mode = os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags("O_NOFOLLOW")
+    other, where = directory.name(f".new-{os.urandom(8).hex()}"), directory.descriptor
+    descriptor = os.open(other, mode, 0o600, dir_fd=where)
     try:
         try:
-            os.fchmod(descriptor, 0o600)  # the umask may have taken from the owner too
+            set_mode(descriptor, 0o600)
             while data:
                 data = data[os.write(descriptor, data) :]
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.rename(other, name, src_dir_fd=directory, dst_dir_fd=directory)
+        os.replace(other, directory.name(name), src_dir_fd=where, dst_dir_fd=where)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(other, dir_fd=directory)
+            os.unlink(other, dir_fd=where)
         raise
-    os.fsync(directory)
+    if where is not None:
+        os.fsync(where)
 
 
 def _fault(path: str, error: OSError) -> UsageError:

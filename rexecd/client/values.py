@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from rexecd.client.errors import UsageError
+from rexecd.client.portable import flags
 from rexecd.client.session import line_of
 from rexecd.limits import MAX_LINE
 
@@ -74,7 +75,7 @@ def _read(file: ValueFile) -> str:
 
 def _read_bytes(path: str, place: str) -> bytes:
     """Return the beginning of a file or pipe, as much as could be of use; raise OSError, UsageError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+    descriptor = os.open(path, flags())
     data = b""
     try:
         mode = os.fstat(descriptor).st_mode

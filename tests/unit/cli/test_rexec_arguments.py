@@ -5,29 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from rexecd.client.arguments import Options, make_parser, parse_arguments
+from rexecd.client.arguments import Options, parse_arguments
 from rexecd.client.errors import UsageError
+from rexecd.client.options import OPTIONS
+from rexecd.client.usage import make_usage, spelled
 from rexecd.client.values import ValueFile
 
 MANUAL = Path(__file__).parents[3] / "docs" / "man" / "rexec.1.md"
 
-DEFAULTS = Options(
-    token=None,
-    token_file=None,
-    ca=None,
-    pin=None,
-    known_hosts=None,
-    is_batch=False,
-    cert=None,
-    key=None,
-    is_list=False,
-    is_json=False,
-    reason="",
-    value_files=(),
-    connect_timeout=None,
-    host="web1",
-    command=(),
-)
+DEFAULTS = Options("web1")
 
 
 @pytest.mark.parametrize(
@@ -47,6 +33,14 @@ DEFAULTS = Options(
         "--value-file a=b --value-file c=/d=e web1 x": DEFAULTS._replace(
             value_files=(ValueFile("a", "b"), ValueFile("c", "/d=e")), command=("x",)
         ),
+        "--json=lines web1 x": DEFAULTS._replace(is_json=True, is_lines=True, command=("x",)),
+        "-np 7513 web1": DEFAULTS._replace(is_null_input=True, port=7513),
+        "-vp7513 web1": DEFAULTS._replace(level="verbose", port=7513),
+        "--quiet --retry 3 web1": DEFAULTS._replace(level="quiet", retry=3),
+        "-46 web1": DEFAULTS._replace(family="inet6"),
+        "--reason -x web1": DEFAULTS._replace(reason="-x"),
+        "--token -- web1": DEFAULTS._replace(token="--"),
+        "--ca= web1": DEFAULTS._replace(ca=""),
         "-- web1": DEFAULTS,
         "--token T -- web1 x": DEFAULTS._replace(token="T", command=("x",)),
         "web1 disk --token X --list -V": DEFAULTS._replace(command=("disk", "--token", "X", "--list", "-V")),
@@ -73,9 +67,19 @@ def test_a_command_line_is_understood(line: str, expected: Options) -> None:
         "": "HOST is missing",
         "--list": "HOST is missing",
         "--": "HOST is missing",
-        "--token": "expected one argument",
-        "--tok T web1": "unrecognized arguments: --tok",
-        "-x web1": "unrecognized arguments: -x",
+        "--token": "--token needs a value: --token TOKEN",
+        "-p": "-p needs a value: -p PORT",
+        "--tok T web1": "unknown option --tok",
+        "--tok=T web1": "unknown option --tok$",
+        "-x web1": "unknown option -x",
+        "-nx web1": "unknown option -nx",
+        "-token T web1": "unknown option -token",
+        "- web1": "'-' is no option",
+        "--list=all web1": "--list takes no value$",
+        "--json=line web1 x": "--json takes no value but lines",
+        "--json= web1 x": "--json takes no value but lines",
+        "--retry 1001 web1 x": "--retry: '1001' is not a number from 0 to 1000",
+        "--retry -1 web1 x": "--retry: '-1' is not a number from 0 to 1000",
         "--list login web1": "login takes options of the connection only",
         "--timeout 1s login web1": "login takes options of the connection only",
         "-p 1 login web1:2": "-p: HOST has a port already",
@@ -146,9 +150,28 @@ def test_a_dash_is_no_file_of_a_value() -> None:
 def test_the_manual_names_every_option() -> None:
     """An option nobody can read about does not exist."""
     manual = MANUAL.read_text()
-    names = [name for action in make_parser()._actions for name in action.option_strings]
+    names = [name for option in OPTIONS for name in option.names]
 
     assert [] == [name for name in names if f"**{name}**" not in manual]
+
+
+def test_the_manual_and_the_help_have_the_same_options() -> None:
+    """Each with its value, by one table; and the manual knows none that there is not."""
+    manual = MANUAL.read_text()
+    headings = [
+        line.replace("\\", "").replace("*", "")
+        for line in manual.partition("\n# OPTIONS\n")[2].partition("\n# ")[0].splitlines()
+        if line.startswith("**-")
+    ]
+    merged = {"-4, -6"}
+
+    assert {spelled(option) for option in OPTIONS} - {"-4", "-6"} | merged == set(headings)
+    assert [] == [spelled(option) for option in OPTIONS if f"\n  {spelled(option)}" not in make_usage()]
+
+
+def test_the_help_fits_a_terminal() -> None:
+    """Eighty columns."""
+    assert [] == [line for line in make_usage().splitlines()[3:] if len(line) > 79]
 
 
 @pytest.mark.parametrize(

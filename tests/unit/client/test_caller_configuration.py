@@ -193,6 +193,7 @@ def test_places_are_asked_in_their_order(home: Path) -> None:
         "Timeout": (1.0, "command line"),
         "AnswerTimeout": (3.0, f"{user}:2"),
         "LogLevel": ("quiet", f"{system}:4"),
+        "Retry": (0, "default"),
         "BatchMode": (False, f"{system}:5"),
         "StdinNull": (False, "default"),
     } == {
@@ -314,7 +315,7 @@ def test_a_name_stands_for_a_host_and_a_port(home: Path, words: str, address: st
     ("words", "said"),
     {
         "-p 1 web1:2": "-p: HOST has a port already",
-        "-p x web1": "argument -p: 'x' is not a port",
+        "-p x web1": "-p: 'x' is not a port",
         "-o Prot=1 web1": "-o 'Prot=1': unknown key 'Prot'",
         "-o Host=x web1": "-o 'Host=x': unknown key 'Host'",
         "-o =7 web1": "not a line",
