@@ -2,6 +2,7 @@
 
 Rule 1: a blocked direction never stops the other: nothing here waits but `Conversation.turn`.
 Rule 2: input is read only after the server asked for it, and no faster than it leaves.
+Rule 3: what is raised says whether the command can have run (`CallerError.may_have_run`).
 """
 
 import os
@@ -12,8 +13,9 @@ from typing import Final
 from rexecd.client import portable
 from rexecd.client.conversation import Conversation
 from rexecd.client.deadline import Deadline
-from rexecd.client.errors import UsageError, refusal
+from rexecd.client.errors import CallerError, ConnectionLost, UsageError, refusal
 from rexecd.client.results import Outcome, Stream, read_exit
+from rexecd.errors import Code
 from rexecd.limits import MAX_DATA
 from rexecd.wire.messages import (
     ErrorOutput,
@@ -106,23 +108,45 @@ class Exchange:
         self._source = source
         self._sink = sink
         self._is_wanted = False
+        self._has_started = False
+        self._is_refused = False
         self._request_id = ""
         self._outcome: Outcome | None = None
         self._signals: list[int] = []
         self._deadline: Deadline | None = None
 
     def run(self, deadline: Deadline) -> Outcome:
-        """Return how the command ended; `deadline` is for the server's first answer.
-
-        Raise TimeoutError, what the server's refusal means, and what `Conversation.next` raises.
-        """
+        """Return how the command ended; `deadline` is for the server's first answer. Raise as `step`."""
         self._deadline = deadline
-        while True:
-            while (message := self._conversation.next()) is not None:
+        while (outcome := self.step()) is None:
+            pass
+        return outcome
+
+    def step(self) -> Outcome | None:
+        """Handle one message, or wait until there may be one; return how the command ended once it has.
+
+        Raise ConnectionLost where the first answer does not come in time, what the server's refusal means,
+        what `Conversation.next` raises, and whatever the sink raises.
+        """
+        try:
+            message = self._conversation.next()
+            if message is not None:
                 self._handle(message)
-                if self._outcome is not None:
-                    return self._outcome
-            self._move()
+            else:
+                self._move_in_time()
+        except CallerError as error:
+            error.may_have_run = self._may_have_run(error)
+            raise
+        return self._outcome
+
+    def _may_have_run(self, error: CallerError) -> bool:
+        """Return False where the server cannot have taken the request, or says that it has not."""
+        if self._has_started:
+            return True
+        # Nothing is sent behind a request before its answer: what is left here of it has not arrived there.
+        is_unsent = self._conversation.backlog > 0
+        # A server that had nothing to do for too long has taken none (PROTOCOL 8).
+        return not (self._is_refused or is_unsent or error.code == Code.IDLE.word)
 
     def _handle(self, message: Message) -> None:
         match message:
@@ -132,13 +156,21 @@ class Exchange:
                 self._sink(Stream.STDERR, data)
             case Started(request_id):
                 self._request_id = request_id
+                self._has_started = True
                 self._deadline = None  # from here on the rule's own deadline counts
             case InputWanted():
                 self._is_wanted = True
             case Exit():
                 self._outcome = read_exit(message, self._request_id)
             case Refused():
+                self._is_refused = True
                 raise refusal(message)
+
+    def _move_in_time(self) -> None:
+        try:
+            self._move()
+        except TimeoutError as error:
+            raise ConnectionLost(f"the server gave {error}") from None
 
     def _move(self) -> None:
         self._send_signals()  # those that waited for the start

@@ -35,6 +35,7 @@ from rexecd.wire.messages import (
     Goodbye,
     List,
     Listed,
+    Message,
     Offer,
     Run,
     SignalName,
@@ -281,7 +282,7 @@ class Session:
         entries: list[Entry] = []
         with self._request() as deadline:
             self._conversation.say(List())
-            while not isinstance(message := self._conversation.wait(deadline), Listed):
+            while not isinstance(message := self._next_entry(deadline), Listed):
                 entries.append(message)
                 if len(entries) > _MAX_ENTRIES:
                     raise ProtocolBroken(f"the server lists more than {_MAX_ENTRIES} commands")
@@ -321,13 +322,17 @@ class Session:
         try:
             self._conversation.settle()
             yield deadline
-        except TimeoutError as error:
-            raise ConnectionLost(f"the server gave {error}") from None
         except (ConnectionLost, ProtocolBroken):
             self._abandon()  # also where nothing was under way
             raise
         finally:
             self._end_request()
+
+    def _next_entry(self, deadline: Deadline) -> Message:
+        try:
+            return self._conversation.wait(deadline)
+        except TimeoutError as error:
+            raise ConnectionLost(f"the server gave {error}") from None
 
     def _end_request(self) -> None:
         self._is_running = False
