@@ -136,7 +136,8 @@ FLOORS: Final[list[set[str]]] = [
         "cli.steps",
     },
     {"cli.install", "cli.status", "cli.token", "cli.cert", "cli.interrupts", "cli.firstuse"},
-    {"cli.login", "cli.interact", "cli.listed"},
+    {"cli.login", "cli.interact", "cli.listed", "cli.attempts", "cli.progress"},
+    {"cli.running"},
     {"cli.call"},
     {"cli.rexec", "cli.rexecd"},
     {"__main__"},
@@ -148,7 +149,10 @@ TRUSTED: Final = {"policy", "identity", "execution", "audit", "monitor"}
 #: The doors of the caller's program.
 CALLING: Final = {
     f"cli.{name}"
-    for name in ("rexec", "call", "login", "interact", "listed", "firstuse", "asking", "interrupts")
+    for name in (
+        *("rexec", "call", "login", "interact", "listed", "running", "attempts", "progress"),
+        *("firstuse", "asking", "interrupts"),
+    )
 }
 CALLERS: Final = {"", "errors", "limits", "printable", "der", "codec", "wire", "client", "cli.say"} | CALLING
 

@@ -6,20 +6,21 @@ turns every error into one line and an exit status (DESIGN: 128+N, 124 to 127, 2
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from rexecd.cli import say
 from rexecd.cli.firstuse import open_session
 from rexecd.cli.interrupts import Interrupts, Terminated, handling
+from rexecd.cli.running import Command, open_events, report_end, run, run_to_json, run_to_lines
 from rexecd.client.arguments import Options, parse_arguments
 from rexecd.client.configuration import Configuration, settle
+from rexecd.client.credentials import take_token
 from rexecd.client.errors import OWN_FAULT, CallerError
-from rexecd.client.results import MAX_OUTPUT, SIGNAL_BASE, Collector, Outcome, Stream
+from rexecd.client.results import SIGNAL_BASE
 from rexecd.client.session import Session
-from rexecd.client.times import spell_seconds, spell_span
+from rexecd.client.times import spell_span
 from rexecd.client.values import make_line
-from rexecd.wire.messages import Offer
 
 _STDIN: Final = 0
 #: Also where no signal has this name.
@@ -68,9 +69,7 @@ def _serve(argv: Sequence[str], interrupts: Interrupts, *, has_input: bool) -> i
     try:
         return _perform(options, interrupts, has_input=has_input)
     except CallerError as error:
-        from rexecd.client.report import dump, report_failure  # noqa: PLC0415 - a command can do without it
-
-        say.write(Stream.STDOUT, dump(report_failure(error)))
+        report_end(error, is_lines=options.is_lines)
         return error.exit_status
 
 
@@ -86,19 +85,39 @@ def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> in
     line = make_line(options.command, options.value_files)
     if using.is_verbose:
         _tell_plan(using)
-    with open_session(using) as session, interrupts.attending(session):
-        if not using.is_quiet:
-            _warn_of_end(session.token_expires_in)
-        if options.is_list or options.help_for is not None:
-            from rexecd.cli.listed import answer_listing  # noqa: PLC0415 - a command can do without it
+    token = take_token(using.token, using.address.host)
+    command = Command(line, options.reason, using, has_input=has_input)
 
-            return answer_listing(session, options.help_for, is_json=options.is_json)
-        if not options.command:
-            from rexecd.cli.interact import interact  # noqa: PLC0415 - as above
+    def once() -> int:
+        with open_session(using, token) as session, interrupts.attending(session):
+            if not using.is_quiet:
+                _warn_of_end(session.token_expires_in)
+            return _use(session, options, command, interrupts)
 
-            return interact(session, interrupts, options.reason, using)
-        run = _run_to_json if options.is_json else _run
-        return run(session, line, options.reason, using, has_input=has_input)
+    if not using.retry or not (options.command or options.is_list):
+        return once()
+    from rexecd.cli.attempts import attempt, tell_person  # noqa: PLC0415 - only for who wants more than one
+
+    tell = open_events().retrying if options.is_lines else tell_person
+    return attempt(once, retries=using.retry, tell=_tell_nobody if using.is_quiet else tell)
+
+
+def _use(session: Session, options: Options, command: Command, interrupts: Interrupts) -> int:
+    if options.is_list or options.help_for is not None:
+        from rexecd.cli.listed import answer_listing  # noqa: PLC0415 - a command can do without it
+
+        return answer_listing(session, options)
+    if not options.command:
+        from rexecd.cli.interact import interact  # noqa: PLC0415 - as above
+
+        return interact(session, interrupts, options.reason, command.using)
+    if options.is_lines:
+        return run_to_lines(session, command)
+    return (run_to_json if options.is_json else run)(session, command)
+
+
+def _tell_nobody(_error: CallerError, _seconds: float) -> None:
+    pass
 
 
 def _tell_plan(using: Configuration) -> None:
@@ -124,52 +143,6 @@ def _warn_of_end(seconds: float | None) -> None:
     """Say when the token expires, if that is soon."""
     if seconds is not None and seconds <= _SOON:
         say.warning("rexec", f"the token expires in {spell_span(seconds)}: ask the operator for a new one")
-
-
-def _run(session: Session, line: str, reason: str, using: Configuration, *, has_input: bool) -> int:
-    outcome = _execute(session, line, say.write, reason, using, has_input=has_input)
-    if (outcome.truncated or outcome.reason is not None) and not using.is_quiet:
-        from rexecd.client.interactive import ending_notes  # noqa: PLC0415 - seldom
-
-        for note in ending_notes(outcome):
-            say.note("rexec", note)
-    return outcome.returncode
-
-
-def _run_to_json(session: Session, line: str, reason: str, using: Configuration, *, has_input: bool) -> int:
-    from rexecd.client.report import dump, report_failure, report_outcome  # noqa: PLC0415 - as above
-
-    collector = Collector(MAX_OUTPUT)
-    try:
-        outcome = _execute(session, line, collector.take, reason, using, has_input=has_input)
-        report, status = report_outcome(outcome, collector.stdout, collector.stderr), outcome.returncode
-    except CallerError as error:
-        report, status = report_failure(error, collector.stdout, collector.stderr), error.exit_status
-    say.write(Stream.STDOUT, dump(report))
-    return status
-
-
-def _execute(
-    session: Session,
-    line: str,
-    sink: Callable[[Stream, bytes], None],
-    reason: str,
-    using: Configuration,
-    *,
-    has_input: bool,
-) -> Outcome:
-    outcome = session.execute(
-        line,
-        offer=Offer.OPTIONAL if has_input else Offer.NONE,
-        source=_STDIN if has_input else None,
-        sink=sink,
-        reason=reason,
-        timeout=using.timeout,
-    )
-    if using.is_verbose:
-        ended = f"exit status {outcome.returncode} after {spell_seconds(outcome.duration)}"
-        say.note("rexec", f"request {outcome.request_id}: {outcome.outcome}, {ended}")
-    return outcome
 
 
 def _fill_standard_descriptors() -> bool:

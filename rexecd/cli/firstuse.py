@@ -11,7 +11,6 @@ from typing import Final
 from rexecd.cli import say
 from rexecd.cli.asking import ask_yes
 from rexecd.client.configuration import Configuration
-from rexecd.client.credentials import take_token
 from rexecd.client.errors import ChangedKey, UnknownHost, Untrusted, UsageError
 from rexecd.client.session import Session, connect
 from rexecd.printable import printable
@@ -23,13 +22,13 @@ Compare it with the operator's: 'rexecd check' or 'rexecd cert show' on the serv
 Trust this key from now on? (yes/no) """
 
 
-def open_session(using: Configuration) -> Session:
+def open_session(using: Configuration, token: str) -> Session:
     """Return a session with the server, which somebody may have been asked about; raise CallerError."""
     place = str(using.address)
     dial = functools.partial(
         connect,
         place,
-        token=take_token(using.token, using.address.host),
+        token=token,
         cert=using.cert,
         key=using.key,
         connect_timeout=using.connect_timeout,

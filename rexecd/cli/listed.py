@@ -1,6 +1,7 @@
 """What a caller may run, printed: all of it, or the help of one command."""
 
 from rexecd.cli import say
+from rexecd.client.arguments import Options
 from rexecd.client.errors import Refused
 from rexecd.client.listing import as_object, find_entry, make_help, make_table
 from rexecd.client.report import dump
@@ -9,14 +10,18 @@ from rexecd.client.session import Session
 from rexecd.printable import printable
 
 
-def answer_listing(session: Session, name: str | None, *, is_json: bool) -> int:
+def answer_listing(session: Session, options: Options) -> int:
     """Print everything, or one command's help, and return the exit status; raise CallerError or OSError."""
-    return _list(session, is_json=is_json) if name is None else _help(session, name, is_json=is_json)
+    name = options.help_for
+    return _list(session, options) if name is None else _help(session, name, is_json=options.is_json)
 
 
-def _list(session: Session, *, is_json: bool) -> int:
+def _list(session: Session, options: Options) -> int:
     entries = session.list()
-    if is_json:
+    if options.is_lines:
+        for entry in entries:
+            say.write(Stream.STDOUT, dump(as_object(entry)))
+    elif options.is_json:
         say.write(Stream.STDOUT, dump([as_object(entry) for entry in entries]))
     else:
         say.answer(make_table(entries, printable))

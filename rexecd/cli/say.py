@@ -44,6 +44,13 @@ def aside(message: str) -> None:
     _speak(message)
 
 
+def draw(text: str) -> None:
+    """Write a piece of a line that is written over on standard error; never raise for it."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            print(text, end="", file=sys.stderr, flush=True)
+
+
 def out(text: str) -> None:
     """Answer on standard output with lines of text, escaped; raise OSError.
 

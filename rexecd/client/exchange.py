@@ -100,13 +100,16 @@ class Exchange:
         conversation: Conversation,
         *,
         wake: socket.socket,
-        source: Descriptor | Memory | None,
+        source: Descriptor | Memory,
         sink: Sink,
+        started: Callable[[str], None] | None = None,
     ) -> None:
         self._conversation = conversation
         self._wake = wake
         self._source = source
         self._sink = sink
+        self._started = started
+        self._has_input = True
         self._is_wanted = False
         self._has_started = False
         self._is_refused = False
@@ -158,6 +161,8 @@ class Exchange:
                 self._request_id = request_id
                 self._has_started = True
                 self._deadline = None  # from here on the rule's own deadline counts
+                if self._started is not None:
+                    self._started(request_id)
             case InputWanted():
                 self._is_wanted = True
             case Exit():
@@ -177,7 +182,7 @@ class Exchange:
         wake = self._wake.fileno()
         also = {wake: portable.READING}
         is_hungry = self._is_hungry()
-        descriptor = self._source.descriptor if self._source and is_hungry else None
+        descriptor = self._source.descriptor if is_hungry else None
         if descriptor is not None:
             also[descriptor] = portable.READING
         is_here = is_hungry and descriptor is None
@@ -191,17 +196,17 @@ class Exchange:
             self._feed()
 
     def _is_hungry(self) -> bool:
-        return self._is_wanted and self._source is not None and self._conversation.backlog < _MAX_BACKLOG
+        return self._is_wanted and self._has_input and self._conversation.backlog < _MAX_BACKLOG
 
     def _feed(self) -> None:
-        data = self._source.read() if self._source else b""
+        data = self._source.read()
         if data is None:
             return
         if data:
             self._conversation.say(Input(data))
         else:
             self._conversation.say(InputEnd())
-            self._source = None
+            self._has_input = False
 
     def _send_signals(self) -> None:
         """Send what was asked for, or keep it until the command has been started."""

@@ -8,7 +8,6 @@ import os
 import select
 import socket
 import sys
-import threading
 from collections.abc import Mapping
 from typing import Final
 
@@ -74,6 +73,8 @@ class Pumped:
         self._descriptor = descriptor
         self._size = size
         self._inner, self._outer = socket.socketpair()
+        import threading  # noqa: PLC0415 - seldom
+
         self._error: OSError | None = None
         threading.Thread(target=self._pump, name="input", daemon=True).start()
 

@@ -10,7 +10,7 @@ import contextlib
 import os
 import shlex
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -164,6 +164,12 @@ def check_timeout(timeout: float | None) -> int:
     return milliseconds(timeout)
 
 
+def _feed(source: Descriptor | int | bytes | None) -> Descriptor | Memory:
+    if isinstance(source, Descriptor):
+        return source
+    return Descriptor(source) if isinstance(source, int) else Memory(source or b"")
+
+
 class Session:
     """What a caller can do once the server knows it. Made by `connect`; a context manager."""
 
@@ -253,27 +259,27 @@ class Session:
         line: str,
         *,
         offer: Offer,
-        source: int | bytes | None = None,
+        source: Descriptor | int | bytes | None = None,
         sink: Sink,
+        started: Callable[[str], None] | None = None,
         reason: str = "",
         timeout: float | None = None,
     ) -> Outcome:
         """Run a command, giving `sink` its output as it comes, and return how it ended.
 
         `source` is input, or a descriptor to read it from; it is touched only when the command
-        takes input. `reason` and `timeout` are as for `run`. Raise CallerError, and whatever `sink`
-        raises, which ends the session.
+        takes input. `started` is told the request's number when the command has been started. `reason` and
+        `timeout` are as for `run`. Raise CallerError, and whatever `sink` and `started` raise, which ends the
+        session.
         """
         line = line_of(line)
         if reason:
             check_reason(reason)
         run = Run(line, offer, reason, check_timeout(timeout))
-        feed = Descriptor(source) if isinstance(source, int) else Memory(source or b"")
+        feed = _feed(source)
         with contextlib.closing(feed), self._request() as deadline:
             self._conversation.say(run)
-            exchange = Exchange(
-                self._conversation, wake=self._wake, source=None if source is None else feed, sink=sink
-            )
+            exchange = Exchange(self._conversation, wake=self._wake, source=feed, sink=sink, started=started)
             self._is_running = True
             return exchange.run(deadline)
 

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -178,36 +177,6 @@ def test_an_unexpected_error_is_one_line_without_its_values(
 
     assert main(["web1", "x"]) == 255
     assert capfdbinary.readouterr().err == b"rexec: error: internal error: RuntimeError\n"
-
-
-def test_nothing_heavy_is_imported() -> None:
-    """The program starts fast, and none of the server's parts come along."""
-    heavy = [
-        "yaml",
-        "structlog",
-        "cryptography",
-        "asyncio",
-        "subprocess",
-        "dataclasses",
-        "inspect",
-        "logging",
-        "fcntl",
-        "resource",
-        "termios",
-        "difflib",
-        "json",
-        "rexecd.cli.login",
-        "rexecd.client.configfile",
-        "rexecd.client.known_hosts",
-        "rexecd.client.shown",
-        "rexecd.client.soundfile",
-        "rexecd.client.words",
-    ]
-    wings = ["policy", "identity", "audit", "execution", "gateway", "monitor", "seam"]
-    heavy += [f"rexecd.{name}" for name in wings]
-    code = f"import sys, rexecd.client, rexecd.cli.call; print(sorted(set({heavy}) & set(sys.modules)))"
-
-    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
 def test_the_listing_is_aligned_and_escaped(rexec: Rexec, capfdbinary: Capture) -> None:
