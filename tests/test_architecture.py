@@ -136,6 +136,8 @@ FLOORS: Final[list[set[str]]] = [
         "cli.steps",
     },
     {"cli.install", "cli.status", "cli.token", "cli.cert", "cli.interrupts", "cli.firstuse"},
+    {"cli.lines"},
+    {"cli.tui"},
     {"cli.login", "cli.interact", "cli.listed"},
     {"cli.call"},
     {"cli.rexec", "cli.rexecd"},
@@ -148,7 +150,18 @@ TRUSTED: Final = {"policy", "identity", "execution", "audit", "monitor"}
 #: The doors of the caller's program.
 CALLING: Final = {
     f"cli.{name}"
-    for name in ("rexec", "call", "login", "interact", "listed", "firstuse", "asking", "interrupts")
+    for name in (
+        "rexec",
+        "call",
+        "login",
+        "interact",
+        "lines",
+        "tui",
+        "listed",
+        "firstuse",
+        "asking",
+        "interrupts",
+    )
 }
 CALLERS: Final = {"", "errors", "limits", "printable", "der", "codec", "wire", "client", "cli.say"} | CALLING
 
@@ -168,6 +181,8 @@ RESERVED: Final = {
     "cryptography": {"identity.certificates", "audit.checkpoint"},
     "yaml": {"yamlevents"},
     "sqlite3": {"identity.store"},
+    # An extra, and only for a person at a terminal (ADR 0026).
+    "prompt_toolkit": {"cli.tui"},
     "ctypes": {"confine"},
     "pickle": set[str](),
     "marshal": set[str](),
@@ -310,7 +325,7 @@ def test_the_caller_needs_the_standard_library_only() -> None:
     caller = {name for name in MODULES if within(name, {"client"} | CALLING)}
     foreigners = set[str]().union(*map(foreign, reach(caller)))
 
-    assert foreigners - sys.stdlib_module_names == set()
+    assert foreigners - sys.stdlib_module_names == {"prompt_toolkit"}
 
 
 @pytest.mark.parametrize("harmful", RESERVED)

@@ -26,6 +26,8 @@ def ask_yes(question: str) -> bool:
         say.write(terminal, question.encode("ascii", "backslashreplace"))
         while (answer := _line(terminal)) not in (b"yes", b"no", None):
             say.write(terminal, _AGAIN.encode("ascii"))
+        if answer is None:  # Ctrl-D leaves the cursor behind the question
+            say.write(terminal, b"\n")
     return answer == b"yes"
 
 

@@ -127,7 +127,7 @@ def _warn_of_end(seconds: float | None) -> None:
 def _run(session: Session, line: str, reason: str, using: Configuration, *, has_input: bool) -> int:
     outcome = _execute(session, line, say.write, reason, using, has_input=has_input)
     if (outcome.truncated or outcome.reason is not None) and not using.is_quiet:
-        from rexecd.client.interactive import ending_notes  # noqa: PLC0415 - seldom
+        from rexecd.client.endings import ending_notes  # noqa: PLC0415 - seldom
 
         for note in ending_notes(outcome):
             say.note("rexec", note)

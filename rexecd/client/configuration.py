@@ -89,6 +89,8 @@ class Configuration(NamedTuple):
     timeout: float | None
     is_batch: bool
     is_null_input: bool
+    #: Whether lines of interactive sessions are kept in a file.
+    has_history: bool
     level: str
     #: By the names of their keys.
     settings: Mapping[str, Setting]
@@ -151,6 +153,7 @@ def _make(
         timeout=value("Timeout"),
         is_batch=value("BatchMode"),
         is_null_input=value("StdinNull"),
+        has_history=value("History"),
         level=value("LogLevel"),
         settings=settings,
         files=files,
