@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any, Final
 
 import prompt_toolkit
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, get_common_complete_suffix
 from prompt_toolkit.document import Document
 from prompt_toolkit.filters import completion_is_selected
 from prompt_toolkit.formatted_text import StyleAndTextTuples
@@ -21,6 +21,7 @@ from prompt_toolkit.key_binding.key_processor import KeyPressEvent
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
+from rexecd.cli import say
 from rexecd.cli.interrupts import Terminated
 from rexecd.cli.lines import PROMPT, Memory
 from rexecd.client.completing import Known
@@ -61,13 +62,14 @@ class RichEditor:
             color_depth=ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else None,
             style=Style.from_dict(_STYLE),
             enable_suspend=True,
-            key_bindings=_make_bindings(),
+            key_bindings=self._make_bindings(),
         )
 
     def ask(self) -> str | None:
         """Ask for one line."""
         prompt: StyleAndTextTuples = [("class:prompt", PROMPT)]
         try:
+            say.answer("\r")  # what was typed before the prompt is shown again behind it
             with _signals_apart(self._end):
                 return str(self._session.prompt(prompt, rprompt=self._ended, pre_run=self._leave_if_told))
         except EOFError:
@@ -91,6 +93,34 @@ class RichEditor:
     def note(self, outcome: Outcome | None) -> None:
         """Show beside the next prompt how a command ended, and how long it took."""
         self._ended = [] if outcome is None else _spell(outcome)
+
+    def _make_bindings(self) -> KeyBindings:
+        """Have Enter take what is selected in the menu, and send nothing yet; Tab as below."""
+        bindings = KeyBindings()
+        bindings.add("enter", filter=completion_is_selected)(_take_selected)
+        bindings.add("tab")(self._complete)
+        return bindings
+
+    def _complete(self, event: KeyPressEvent) -> None:
+        """Insert what is certain, as readline does, else go through the menu.
+
+        At once: prompt_toolkit's own key is lost while the menu of the last letter is still made.
+        """
+        buffer = event.current_buffer
+        if buffer.complete_state is not None and buffer.complete_state.current_completion is not None:
+            buffer.complete_next()
+            return
+        asked = CompleteEvent(completion_requested=True)
+        found = list(self._completer.get_completions(buffer.document, asked))
+        common = get_common_complete_suffix(buffer.document, found)
+        if len(found) == 1:
+            buffer.apply_completion(found[0])
+        elif common:
+            buffer.insert_text(common)
+        elif buffer.complete_state is not None:
+            buffer.complete_next()
+        else:
+            buffer.start_completion()
 
     def _end(self, number: int) -> None:
         self._signal = number
@@ -140,13 +170,6 @@ class _Completer(Completer):
                 display=each.text,
                 display_meta=each.about,
             )
-
-
-def _make_bindings() -> KeyBindings:
-    """Have Enter take what is selected in the menu, and send nothing yet."""
-    bindings = KeyBindings()
-    bindings.add("enter", filter=completion_is_selected)(_take_selected)
-    return bindings
 
 
 def _take_selected(event: KeyPressEvent) -> None:
