@@ -48,7 +48,7 @@ class RichEditor:
     """A prompt with completion as one types; raise ImportError for a prompt_toolkit that is too old."""
 
     def __init__(self, memory: Memory) -> None:
-        if tuple(prompt_toolkit.VERSION[:3]) < _OLDEST:
+        if tuple(map(int, prompt_toolkit.VERSION[:3])) < _OLDEST:  # once they were texts
             raise ImportError(f"prompt_toolkit {prompt_toolkit.__version__} is too old")
         self._memory = memory
         self._lines = _Lines(memory.load())

@@ -184,7 +184,7 @@ def _arguments(parameters: Mapping[str, Parameter], before: Sequence[str], typed
 
 def _choices(parameter: Parameter, typed: str, *, may_be_dashed: bool = False) -> Iterator[Candidate]:
     for choice in parameter.choices:
-        if choice.startswith(typed) and (may_be_dashed or not choice.startswith("-")):
+        if choice.startswith(typed) and (may_be_dashed or not choice.startswith("--")):
             yield Candidate(shlex.quote(choice), parameter.name)
 
 

@@ -121,6 +121,7 @@ def test_a_choice_is_completed_behind_its_parameters_name(visit: Visit) -> None:
         screen.press("Tab")
         screen.expect(f"->> {line}een")
         screen.press("C-c")
+        screen.expect_last("->>")
     screen.enter("exit")
 
     screen.expect("ended with 0")
