@@ -31,7 +31,10 @@ def ask_yes(question: str) -> bool:
 
         def ask(text: str) -> str | None:
             say.write(terminal, text.encode("ascii"))
-            return _line(terminal)
+            answer = _line(terminal)
+            if answer is None:  # Ctrl-D leaves the cursor behind the question
+                say.write(terminal, b"\n")
+            return answer
 
         return _is_yes(question, ask)
 

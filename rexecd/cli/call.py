@@ -4,6 +4,7 @@ This is the door: it reads the command line, the environment and the standard de
 turns every error into one line and an exit status (DESIGN: 128+N, 124 to 127, 255).
 """
 
+import functools
 import os
 import signal
 from collections.abc import Sequence
@@ -88,11 +89,17 @@ def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> in
     token = take_token(using.token, using.address.host)
     command = Command(line, options.reason, using, has_input=has_input)
 
+    connect = functools.partial(open_session, using, token)
+
     def once() -> int:
-        with open_session(using, token) as session, interrupts.attending(session):
+        with connect() as session, interrupts.attending(session):
             if not using.is_quiet:
                 _warn_of_end(session.token_expires_in)
-            return _use(session, options, command, interrupts)
+            if not options.command and not options.is_list:
+                from rexecd.cli.interact import interact  # noqa: PLC0415 - a command can do without it
+
+                return interact(session, interrupts, options.reason, using, connect=connect)
+            return _use(session, options, command)
 
     if not using.retry or not (options.command or options.is_list):
         return once()
@@ -102,15 +109,11 @@ def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> in
     return attempt(once, retries=using.retry, tell=_tell_nobody if using.is_quiet else tell)
 
 
-def _use(session: Session, options: Options, command: Command, interrupts: Interrupts) -> int:
+def _use(session: Session, options: Options, command: Command) -> int:
     if options.is_list or options.help_for is not None:
         from rexecd.cli.listed import answer_listing  # noqa: PLC0415 - a command can do without it
 
         return answer_listing(session, options)
-    if not options.command:
-        from rexecd.cli.interact import interact  # noqa: PLC0415 - as above
-
-        return interact(session, interrupts, options.reason, command.using)
     if options.is_lines:
         return run_to_lines(session, command)
     return (run_to_json if options.is_json else run)(session, command)

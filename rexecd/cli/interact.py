@@ -1,95 +1,96 @@
 """An interactive session at the terminal, or with lines from a pipe: its voice and its ears."""
 
 import contextlib
-import signal
+import os
 import sys
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TextIO
 
 from rexecd.cli import say
-from rexecd.cli.interrupts import Interrupts, Terminated
+from rexecd.cli.asking import ask_yes
+from rexecd.cli.interrupts import Interrupts
+from rexecd.cli.lines import Margin, Memory, PipeEditor, TerminalEditor, columns
 from rexecd.client.configuration import Configuration
-from rexecd.client.errors import CallerError, UsageError
-from rexecd.client.interactive import Shell, Voice
+from rexecd.client.interactive import Editor, Person, Shell, Voice
 from rexecd.client.session import Session
-from rexecd.limits import MAX_LINE
 from rexecd.printable import printable
 
-_PROMPT: Final = "->> "
+_AGAIN: Final = "Connect again? (yes/no) "
+#: Terminals that can do nothing but lines.
+_DUMB: Final = ("", "dumb", "unknown")
 
 
-def interact(session: Session, interrupts: Interrupts, reason: str, using: Configuration) -> int:
-    """Hold a session to its end and return the exit status; raise CallerError, OSError, Terminated."""
-    is_terminal = sys.stdin is not None and sys.stdin.isatty()
-    ask = _ask_terminal if is_terminal else _ask_pipe
-    if is_terminal:
-        _prepare_editing(session)
+def interact(
+    session: Session,
+    interrupts: Interrupts,
+    reason: str,
+    using: Configuration,
+    *,
+    connect: Callable[[], Session],
+) -> int:
+    """Hold a session to its end and return the exit status; raise CallerError, OSError, Terminated.
 
-    def next_line() -> str | None:
+    `connect` opens another one where this one is lost.
+    """
+    is_typed = _is_terminal(sys.stdin)
+    has_screen = is_typed and _is_terminal(sys.stdout)
+    margin = Margin(say.write)
+
+    def ready() -> None:
         interrupts.renew()
-        return ask()
+        margin.close_line()
 
     voice = Voice(
-        ask=next_line,
+        ready=ready,
         answer=say.answer,
         complain=lambda error: say.error("rexec", str(error), error.hint),
         note=_drop if using.is_quiet else say.aside,
         clean=printable,
-        sink=say.write,
+        sink=margin.take if has_screen else say.write,
     )
-    Shell(session, voice, reason=reason, timeout=using.timeout).run()
-    return 0
+    with contextlib.ExitStack() as latest:
+
+        def reconnect() -> Session:
+            latest.close()  # what an earlier answer of yes has opened
+            again = latest.enter_context(connect())
+            latest.enter_context(interrupts.attending(again))
+            return again
+
+        return Shell(
+            session,
+            _make_editor(using, has_screen=has_screen) if is_typed else PipeEditor(),
+            voice,
+            person=Person(columns, _is_connecting_again, reconnect) if has_screen else None,
+            is_quiet=using.is_quiet,
+            reason=reason,
+            timeout=using.timeout,
+        ).run()
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
+
+
+def _make_editor(using: Configuration, *, has_screen: bool) -> Editor:
+    """Return the best prompt there is here."""
+    memory = Memory(os.environ, is_wanted=using.has_history)
+    if has_screen and os.environ.get("TERM", "") not in _DUMB:
+        try:
+            from rexecd.cli.tui import RichEditor  # noqa: PLC0415 - an extra, and only for a terminal
+
+            return RichEditor(memory)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, there is another prompt
+            if using.is_verbose:
+                say.note("rexec", f"the prompt is the plain one: {error}")
+    return TerminalEditor(memory)
+
+
+def _is_connecting_again() -> bool:
+    try:
+        return ask_yes(_AGAIN)
+    except OSError:  # no terminal, or one that is not ours any more
+        return False
 
 
 def _drop(_note: str) -> None:
     pass
-
-
-def _ask_terminal() -> str | None:
-    try:
-        return input(_PROMPT)
-    except EOFError:
-        say.answer("\n")
-        return None
-    except UnicodeDecodeError:
-        raise UsageError("the line is not valid UTF-8") from None
-
-
-def _ask_pipe() -> str | None:
-    """Read one line, holding no more of it than may be sent."""
-    if sys.stdin is None:
-        return None
-    most = MAX_LINE + 1
-    try:
-        data = sys.stdin.buffer.readline(most)
-        if len(data) == most and not data.endswith(b"\n"):
-            while (more := sys.stdin.buffer.readline(most)) and not more.endswith(b"\n"):
-                pass
-            raise UsageError(f"the line is longer than {MAX_LINE} bytes")
-        return data.decode() if data else None
-    except UnicodeDecodeError:
-        raise UsageError("the line is not valid UTF-8") from None
-    except KeyboardInterrupt:  # no person is there to begin the line anew
-        raise Terminated(signal.SIGINT) from None
-    except OSError as error:
-        raise UsageError(f"standard input: {error.strerror}") from None
-
-
-def _prepare_editing(session: Session) -> None:
-    """Give the prompt line editing, history, and command names on the tabulator key."""
-    try:
-        import readline  # noqa: PLC0415 - only for a terminal, and not every Python has it
-    except ImportError:
-        return
-    names: list[str] = []
-
-    def complete(text: str, state: int) -> str | None:
-        if not names:
-            with contextlib.suppress(CallerError):
-                names.extend(["help ", "exit", *(f"{entry.name} " for entry in session.list())])
-        fitting = [name for name in names if name.startswith(text)]
-        return fitting[state] if state < len(fitting) else None
-
-    readline.set_completer(complete)
-    readline.set_completer_delims(" \t\n")
-    is_libedit = "libedit" in (readline.__doc__ or "")
-    readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")

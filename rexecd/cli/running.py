@@ -40,7 +40,7 @@ def run(session: Session, command: Command) -> int:
         with Progress(say.write, say.draw) as progress:
             outcome = execute(session, command, progress.take, source=progress.source())
     if (outcome.truncated or outcome.reason is not None) and not command.using.is_quiet:
-        from rexecd.client.interactive import ending_notes  # noqa: PLC0415 - seldom
+        from rexecd.client.endings import ending_notes  # noqa: PLC0415 - seldom
 
         for note in ending_notes(outcome):
             say.note("rexec", note)

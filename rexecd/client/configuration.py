@@ -92,6 +92,8 @@ class Configuration(NamedTuple):
     retry: int
     is_batch: bool
     is_null_input: bool
+    #: Whether lines of interactive sessions are kept in a file.
+    has_history: bool
     level: str
     #: By the names of their keys.
     settings: Mapping[str, Setting]
@@ -155,6 +157,7 @@ def _make(
         retry=value("Retry"),
         is_batch=value("BatchMode"),
         is_null_input=value("StdinNull"),
+        has_history=value("History"),
         level=value("LogLevel"),
         settings=settings,
         files=files,

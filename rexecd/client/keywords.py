@@ -259,6 +259,12 @@ KEYWORDS: Final = (
         default=False,
     ),
     Keyword(
+        "History",
+        _FLAG,
+        "Whether the lines of interactive sessions are kept in a file for later ones; see FILES in rexec(1).",
+        default=True,
+    ),
+    Keyword(
         "LogLevel",
         _choice("`quiet`, `info` or `verbose`", QUIET, "info", VERBOSE),
         "How much **rexec** says on standard error: errors only (**-q**), what a person should notice, or "

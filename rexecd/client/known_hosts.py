@@ -29,11 +29,17 @@ _WHAT: Final = What(
 
 def default_path(environ: Mapping[str, str]) -> str | None:
     """Return where the file is unless another is named; None where there is no home."""
+    directory = state_directory(environ)
+    return None if directory is None else f"{directory}/known_hosts"
+
+
+def state_directory(environ: Mapping[str, str]) -> str | None:
+    """Return where what is remembered from call to call is; None where there is no home."""
     base = environ.get("XDG_STATE_HOME", "")
     if not os.path.isabs(base):  # noqa: PTH117 - a relative one has to be ignored, by the XDG's own word
         home = os.path.expanduser("~")  # noqa: PTH111 - pathlib starts slowly
         base = f"{home}/.local/state"
-    return f"{base}/rexec/known_hosts" if os.path.isabs(base) else None  # noqa: PTH117
+    return f"{base}/rexec" if os.path.isabs(base) else None  # noqa: PTH117
 
 
 def name_of(address: Address) -> str:

@@ -294,6 +294,11 @@ class Session:
                     raise ProtocolBroken(f"the server lists more than {_MAX_ENTRIES} commands")
         return entries
 
+    def check(self) -> None:
+        """Take notice of a server that has gone since the last request; raise CallerError."""
+        with self._request():
+            pass
+
     def signal(self, name: str) -> None:
         """Send a signal (`INT`, `TERM`, `HUP`, `QUIT`, `USR1`, `USR2`) to the running command.
 

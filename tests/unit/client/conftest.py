@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import IO, Any
 
 import pytest
@@ -51,12 +52,13 @@ def call(authority: Authority, serve: Callable[..., FakeServer]) -> Iterator[Cal
 
 
 @pytest.fixture
-def caller_environment(monkeypatch: pytest.MonkeyPatch, authority: Authority) -> None:
+def caller_environment(monkeypatch: pytest.MonkeyPatch, authority: Authority, tmp_path: Path) -> None:
     """Set up what a caller has."""
     for name in ("REXEC_PIN", "REXEC_TOKEN_FILE", "CREDENTIALS_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("REXEC_TOKEN", TOKEN)
     monkeypatch.setenv("REXEC_CA", authority.path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
 @pytest.fixture

@@ -196,6 +196,7 @@ def test_places_are_asked_in_their_order(home: Path) -> None:
         "Retry": (0, "default"),
         "BatchMode": (False, f"{system}:5"),
         "StdinNull": (False, "default"),
+        "History": (True, "default"),
     } == {
         name: (setting.value, setting.origin)
         for name, setting in found.settings.items()
