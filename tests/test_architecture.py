@@ -138,7 +138,7 @@ FLOORS: Final[list[set[str]]] = [
     {"cli.install", "cli.status", "cli.token", "cli.cert", "cli.interrupts", "cli.firstuse"},
     {"cli.lines"},
     {"cli.tui"},
-    {"cli.login", "cli.interact", "cli.listed", "cli.attempts", "cli.progress"},
+    {"cli.login", "cli.interact", "cli.listed", "cli.attempts", "cli.progress", "cli.complete"},
     {"cli.running"},
     {"cli.call"},
     {"cli.rexec", "cli.rexecd"},
@@ -153,6 +153,7 @@ CALLING: Final = {
     f"cli.{name}"
     for name in (
         *("rexec", "call", "login", "interact", "lines", "tui", "listed", "running", "attempts", "progress"),
+        "complete",
         *("firstuse", "asking", "interrupts"),
     )
 }

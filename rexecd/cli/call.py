@@ -24,6 +24,8 @@ from rexecd.client.times import spell_span
 from rexecd.client.values import make_line
 
 _STDIN: Final = 0
+#: What the completion files ask; the only word that is no option of the table.
+_COMPLETE: Final = "--complete"
 #: Also where no signal has this name.
 _SIGPIPE: Final = 13
 #: Seconds: who calls once a week should hear of a token's end in time.
@@ -57,6 +59,10 @@ def _signal_behind(ending: BaseException) -> int:
 
 
 def _serve(argv: Sequence[str], interrupts: Interrupts, *, has_input: bool) -> int:
+    if argv[:1] == [_COMPLETE]:
+        from rexecd.cli.complete import complete  # noqa: PLC0415 - only for a shell
+
+        return complete(argv[1:])
     options = parse_arguments(argv)
     if options.answer:
         say.answer(options.answer)
@@ -113,7 +119,7 @@ def _use(session: Session, options: Options, command: Command) -> int:
     if options.is_list or options.help_for is not None:
         from rexecd.cli.listed import answer_listing  # noqa: PLC0415 - a command can do without it
 
-        return answer_listing(session, options)
+        return answer_listing(session, options, command.using)
     if options.is_lines:
         return run_to_lines(session, command)
     return (run_to_json if options.is_json else run)(session, command)

@@ -20,9 +20,9 @@ from rexecd.client.dial import Dialling, dial
 from rexecd.client.errors import UnknownHost, UsageError
 from rexecd.client.identity import make_identity
 from rexecd.client.known_hosts import default_path, load
+from rexecd.client.ownfile import is_stored, store
 from rexecd.client.session import connect
 from rexecd.client.times import spell_span
-from rexecd.client.tokenstore import is_stored, store
 from rexecd.client.trust import fingerprint_of, make_trust
 from rexecd.printable import printable
 
@@ -45,7 +45,7 @@ def login(options: Options, environ: Mapping[str, str]) -> int:
     token = take_token(given, using.address.host) if given is not None else _ask_token(using)
     check_token(token)
     said = _try(using, fingerprint, token)
-    store(path, check_token(token))
+    store(path, check_token(token) + b"\n")
     _tell(using, said)
     _tell(using, f"the token is stored in {path}")
     _remember_for_later(using, environ, fingerprint)

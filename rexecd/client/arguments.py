@@ -90,6 +90,10 @@ def parse_arguments(argv: Sequence[str]) -> Options:
         return Options("", answer=make_usage())
     if found.pop("is_version", False):
         return Options("", answer=f"rexec {__version__}\n")
+    if "completion" in found:
+        from rexecd.client.usage import read_completion  # noqa: PLC0415 - once
+
+        return Options("", answer=read_completion(found["completion"]))
     if at == len(argv):
         raise wrong("HOST is missing")
     host, *command = argv[at:]

@@ -9,6 +9,7 @@ Rule 2: a fault is one also where it is about another host: a key that was misty
 says whom to trust.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -50,6 +51,21 @@ class Found(NamedTuple):
 
 def load(path: str, host: str, *, is_system: bool = False) -> list[Found]:
     """Return what a file says of a host; raise UsageError."""
+    return list(parse(_read_text(path, is_system=is_system), host, path))
+
+
+def names(path: str, *, is_system: bool = False) -> list[str]:
+    """Return the hosts a file names, without patterns; raise UsageError where it cannot be read."""
+    found: list[str] = []
+    for line in _read_text(path, is_system=is_system).split("\n"):
+        with contextlib.suppress(LineError):
+            key, words = _split_line(line.removesuffix("\r"))
+            if key is not None and key.text.lower() == _HOST:
+                found += [each for each in _patterns(key, words) if not set(each) & set("*?!")]
+    return found
+
+
+def _read_text(path: str, *, is_system: bool) -> str:
     what = _SYSTEM if is_system else _WHAT
     try:
         with opened(what, path) as descriptor:
@@ -57,12 +73,11 @@ def load(path: str, host: str, *, is_system: bool = False) -> list[Found]:
     except (OSError, ValueError) as error:
         raise fault(what, path, error) from None
     try:
-        text = data.decode()
+        return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
         raise UsageError(f"{path}:{line}:{column}: not valid UTF-8", hint="write it as UTF-8") from None
-    return list(parse(text, host, path))
 
 
 def parse(text: str, host: str, path: str) -> Iterator[Found]:

@@ -90,6 +90,8 @@ class Configuration(NamedTuple):
     timeout: float | None
     #: How often a command that cannot have run is tried again.
     retry: int
+    #: How long a list is kept for completion, in seconds; 0 for not at all.
+    completion_cache: float
     is_batch: bool
     is_null_input: bool
     #: Whether lines of interactive sessions are kept in a file.
@@ -155,6 +157,7 @@ def _make(
         answer_timeout=value("AnswerTimeout"),
         timeout=value("Timeout"),
         retry=value("Retry"),
+        completion_cache=value("CompletionCache"),
         is_batch=value("BatchMode"),
         is_null_input=value("StdinNull"),
         has_history=value("History"),

@@ -115,6 +115,14 @@ def _show_duration(seconds: float) -> str:
     return f"{milliseconds // size}{unit}"
 
 
+def _read_lifetime(text: str) -> float:
+    return 0.0 if text.lower() == "no" else parse_duration(text)
+
+
+def _show_lifetime(seconds: float) -> str:
+    return _show_duration(seconds) if seconds else "no"
+
+
 def _show_seconds(seconds: float) -> str:
     return f"{seconds:g}" if float(f"{seconds:g}") == seconds else repr(seconds)
 
@@ -263,6 +271,13 @@ KEYWORDS: Final = (
         _FLAG,
         "Whether the lines of interactive sessions are kept in a file for later ones; see FILES in rexec(1).",
         default=True,
+    ),
+    Keyword(
+        "CompletionCache",
+        Form("a duration such as `10m`, or `no`", _read_lifetime, _show_lifetime),
+        "How long a server's list of commands is kept for the completion in a shell. With `no` none is kept, "
+        "and the tabulator key connects to nobody.",
+        600.0,
     ),
     Keyword(
         "LogLevel",

@@ -61,6 +61,15 @@ def load(path: str, address: Address) -> Known:
     return Known(path, parse(data, path).get(name_of(address), ()))
 
 
+def hosts(path: str) -> list[str]:
+    """Return the hosts a file names, as they stand there; none where it cannot be read."""
+    try:
+        with opened(_WHAT, path) as descriptor:
+            return list(parse(read_all(_WHAT, descriptor, path), path))
+    except (OSError, ValueError, UsageError):
+        return []
+
+
 def parse(data: bytes, path: str) -> Mapping[str, tuple[tuple[int, bytes], ...]]:
     """Return the keys of each host, with their lines; raise UsageError for a line that is none."""
     found: dict[str, tuple[tuple[int, bytes], ...]] = {}

@@ -22,6 +22,9 @@ from rexecd.client.keywords import (
 from rexecd.client.session import CONNECT_TIMEOUT, check_reason
 from rexecd.client.values import ValueFile, parse_value_file
 
+#: Which shells there are completion files for.
+SHELLS: Final = ("bash", "zsh", "fish")
+
 
 class Option(NamedTuple):
     """One option, by all its names."""
@@ -60,10 +63,23 @@ def _value_file(text: str) -> ValueFile:
     return file
 
 
+def _shell(text: str) -> str:
+    if text not in SHELLS:
+        raise ValueError(f"{text!r} is none of {', '.join(SHELLS)}")
+    return text
+
+
 #: In the order of the help.
 OPTIONS: Final = (
     Option(("-h", "--help"), "is_help", "show this help and exit"),
     Option(("-V", "--version"), "is_version", "show the version and exit"),
+    Option(
+        ("--completion",),
+        "completion",
+        "print the completion file for bash, zsh or fish, and exit",
+        "SHELL",
+        _shell,
+    ),
     Option(
         ("--token",),
         "token",
@@ -137,6 +153,23 @@ OPTIONS: Final = (
 _BY_NAME: Final = {(name, option.choice): option for option in OPTIONS for name in option.names}
 
 
+def find_option(name: str) -> Option | None:
+    """Return the option of that name, None if there is none."""
+    return _BY_NAME.get((name, ""))
+
+
+def awaited(word: str) -> Option | None:
+    """Return the option whose value the next word is, None where that is no option's value."""
+    if word.startswith("--"):
+        option = find_option(word)
+        return option if option is not None and option.value else None
+    for position, letter in enumerate(word[1:], start=2):
+        option = find_option(f"-{letter}")
+        if option is None or option.value:
+            return option if len(word) == position else None
+    return None
+
+
 def read_options(argv: Sequence[str]) -> tuple[dict[str, Any], int]:
     """Return what the options before HOST say, and where HOST stands; raise UsageError."""
     found: dict[str, Any] = {}
@@ -186,7 +219,7 @@ def _read_letters(word: str, after: str | None, found: dict[str, Any]) -> int:
 
 
 def _option(name: str) -> Option:
-    option = _BY_NAME.get((name, ""))
+    option = find_option(name)
     if option is None:
         raise wrong(f"unknown option {name}")
     return option

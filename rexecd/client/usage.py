@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator
+from importlib.resources import files
 from typing import Final
 
 from rexecd.client.options import OPTIONS, Option
@@ -26,6 +27,11 @@ def make_usage() -> str:
     """Return the whole help, with a newline at its end."""
     options = "".join(f"{line}\n" for option in OPTIONS for line in _lines(option))
     return f"{_USAGE}\noptions:\n{options}\n{textwrap.fill(_EPILOG, _WIDTH)}\n"
+
+
+def read_completion(shell: str) -> str:
+    """Return the completion file of a shell."""
+    return (files("rexecd") / "completions" / f"rexec.{shell}").read_text("utf-8")
 
 
 def spelled(option: Option) -> str:

@@ -1,4 +1,4 @@
-"""Tokens that are kept: one file for each server, for its owner alone.
+"""Files of our own, such as stored tokens: written whole, for their owner alone.
 
 Rule 1: a file is there whole or not at all, and on the disk before anybody is told so.
 Rule 2: nothing is followed that somebody could have put there: the directory and the file are no links, and
@@ -20,7 +20,7 @@ _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 def is_stored(path: str) -> bool:
-    """Return whether there is a token already; raise UsageError where none could be put."""
+    """Return whether there is one already; raise UsageError where none could be put."""
     try:
         with _opened(path) as directory:
             return _is_there(directory, path)
@@ -30,13 +30,13 @@ def is_stored(path: str) -> bool:
         raise _fault(path, error) from None
 
 
-def store(path: str, token: bytes) -> None:
-    """Write a token, in place of the one that may be there; raise UsageError."""
+def store(path: str, data: bytes) -> None:
+    """Write a file, in place of the one that may be there; raise UsageError."""
     try:
         make_directory(os.path.dirname(path))  # noqa: PTH120 - pathlib starts slowly
         with _opened(path) as directory:
             _is_there(directory, path)
-            _replace(directory, os.path.basename(path), token + b"\n")  # noqa: PTH119
+            _replace(directory, os.path.basename(path), data)  # noqa: PTH119
     except OSError as error:
         raise _fault(path, error) from None
 
@@ -54,7 +54,7 @@ class _Directory(NamedTuple):
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[_Directory]:
-    """Give the directory a token belongs into; raise OSError or UsageError."""
+    """Give the directory a file belongs into; raise OSError or UsageError."""
     where = os.path.dirname(path)  # noqa: PTH120
     if os.open not in os.supports_dir_fd:
         yield _Directory(where, None)
@@ -64,7 +64,7 @@ def _opened(path: str) -> Iterator[_Directory]:
         status = os.fstat(directory)
         if status.st_uid != os.geteuid():
             raise UsageError(
-                f"directory {where!r}: it belongs to another user", hint="see whose tokens these are"
+                f"directory {where!r}: it belongs to another user", hint="see whose files these are"
             )
         if status.st_mode & _OTHERS_WRITE:
             raise UsageError(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rexecd.client.errors import UsageError
-from rexecd.client.tokenstore import is_stored, store
+from rexecd.client.ownfile import is_stored, store
 
 
 def test_a_token_is_for_its_owner_alone_whatever_the_umask(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_a_token_is_for_its_owner_alone_whatever_the_umask(tmp_path: Path) -> No
     finally:
         os.umask(before)
 
-    assert path.read_bytes() == b"T\n"
+    assert path.read_bytes() == b"T"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [0o700] * 3 == [stat.S_IMODE(above.stat().st_mode) for above in list(path.parents)[:3]]
 
@@ -38,7 +38,7 @@ def test_a_token_that_cannot_be_written_whole_leaves_the_old_one(
     with pytest.raises(UsageError, match="No space left"):
         store(str(path), b"new")
 
-    assert path.read_bytes() == b"old\n"
+    assert path.read_bytes() == b"old"
     assert ["web1"] == os.listdir(path.parent)
 
 
