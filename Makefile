@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test test-slow test-floor test-system test-system-limits check lint types vectors docs docs-check fmt dev bench-quick bench-policy bench-starting \
-    bench-execution bench-authentication bench-soak bench-edge bench-audit bench-trail clean
+    bench-execution bench-authentication bench-caller bench-soak bench-edge bench-audit bench-trail clean
 
 demo: $(VENV)/installed
 	@$(BIN)/rexecd demo
@@ -58,6 +58,9 @@ dev: $(VENV)/developed
 
 bench-quick: $(VENV)/installed
 	$(BIN)/python -m benchmarks.quick
+
+bench-caller: $(VENV)/installed
+	$(BIN)/python -m benchmarks.caller
 
 bench-policy: $(VENV)/installed
 	$(BIN)/python benchmarks/policy.py
