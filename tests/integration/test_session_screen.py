@@ -127,6 +127,22 @@ def test_a_choice_is_completed_behind_its_parameters_name(visit: Visit) -> None:
     screen.expect("ended with 0")
 
 
+@pytest.mark.parametrize("edition", ["tui"], indirect=True)
+def test_a_menu_opens_while_one_types(visit: Visit) -> None:
+    """Enter takes what is selected there, and sends nothing before it is pressed again."""
+    screen = visit()
+    screen.expect_last("->>")
+    screen.type("slee")
+    screen.expect("Sleep for long", times=2)
+    screen.press("C-u")
+    screen.type("many ")
+    screen.expect("green")
+    screen.press("Down", "Enter")
+    screen.expect("->> many red")
+    screen.enter("9 ann v1")
+    screen.expect('"--count=9"')
+
+
 def test_endings_are_told(visit: Visit, edition: str) -> None:
     """A note for what did not succeed; the extra also shows how long it took."""
     screen = visit()
