@@ -63,6 +63,10 @@ class Screen:
         """Return the screen and what has left it at the top; wrapped lines are whole again."""
         return self._tmux("capture-pane", "-p", "-J", "-S", "-").rstrip()
 
+    def title(self) -> str:
+        """Return what the terminal's title is."""
+        return self._tmux("display-message", "-p", "#{pane_title}").strip()
+
     def bytes_shown(self) -> str:
         """Return the same with its colours, as escape sequences."""
         return self._tmux("capture-pane", "-p", "-e", "-S", "-")

@@ -2,6 +2,7 @@
 
 import functools
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests.harness import POLICY, Daemon, wait_for
 from tests.tmux import Screen, needs_tmux
-from tests.unit.client.fake_server import make_token
+from tests.unit.client.fake_server import EVIL, Authority, FakeServer, attack, make_token, welcoming
 
 pytestmark = needs_tmux
 
@@ -352,6 +353,33 @@ def test_colours_can_be_declined(
         screen.expect("exit status 3, ")
 
     assert (edition == "tui" and is_coloured) == ("\x1b[31m" in screen.bytes_shown())
+
+
+def test_a_hostile_server_does_not_steer_the_terminal(edition: str, tmp_path: Path) -> None:
+    """Its banner, menu, completion, help and refusals stand there escaped."""
+    authority = Authority(tmp_path)
+    with FakeServer(authority.issue(), welcoming(attack, f"{EVIL}\nbanner")) as server:
+        program = ["-c", _PLAIN] if edition == "plain" else ["-m", "rexecd.cli.rexec"]
+        environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "TERM": "screen"}
+        environment |= {"LANG": "C.UTF-8", "REXEC_TOKEN": make_token(), "REXEC_CA": authority.path}
+        with Screen([sys.executable, "-I", *program, server.address], environment=environment) as screen:
+            screen.expect_last("->>")
+            screen.type("attack ")
+            screen.press("Tab", "Tab")
+            screen.expect("good")
+            screen.press("C-c")
+            screen.expect_last("->>")
+            screen.enter("help attack")
+            screen.expect("usage: ")
+            screen.enter("attack")
+            screen.expect("\\x0aforged")
+            screen.enter("exit")
+            shown = screen.expect("ended with 0")
+            title = screen.title()
+
+    assert "owned" != title
+    assert shown.startswith("\\x1b]0;owned\\x07\\x9b2J\\u202e\nbanner\nYou may run:\n")
+    assert "\u202e" not in shown
 
 
 def test_a_terminal_that_can_do_nothing_gets_the_plain_prompt(daemon: Daemon, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +16,6 @@ from rexecd.wire.messages import (
     Authenticate,
     Closed,
     Ending,
-    Entry,
     Exit,
     Goodbye,
     List,
@@ -32,10 +30,12 @@ from rexecd.wire.messages import (
 from tests.terminal import Terminal
 from tests.unit.client.fake_server import (
     DISK,
+    EVIL,
     GOOD_END,
     RESTART,
     FakeServer,
     Peer,
+    attack,
     welcoming,
 )
 
@@ -318,22 +318,8 @@ def test_a_hostile_server_reaches_a_terminal_with_escaped_text_only(
     serve: Callable[..., FakeServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Banner, names, usage, summaries, choices and last words; on the tabulator key too."""
-    evil = "\x1b]0;owned\x07\x9b2J\u202e"
-    schema = json.dumps({"properties": {evil: {"enum": [evil]}, "x": {"enum": [evil, "-- x", "good"]}}})
-    listing = [
-        Entry(name, evil, f"{evil}\nforged", evil, (evil,), schema)
-        for name in (f"a{evil}", "-- b", "a\nforged", "attack")
-    ]
-
-    def attack(peer: Peer) -> None:
-        while not isinstance(message := peer.expect(object), Goodbye):
-            if isinstance(message, List):
-                peer.send(*listing, Listed())
-            else:
-                peer.send(Refused("r", Code.NOT_PERMITTED, f"{evil}\nforged"))
-
     monkeypatch.setenv("TERM", "dumb")
-    server = serve(welcoming(attack, f"{evil}\nbanner"))
+    server = serve(welcoming(attack, f"{EVIL}\nbanner"))
     with session_with(server) as terminal:
         seen = terminal.expect(b"->> ")
         for typed in (b"\t\t", b"atta\t\t", b"--\t\tx", b"\t\t\n", b"help\n", b"help attack\n", b"run\n"):
