@@ -322,11 +322,17 @@ def test_a_hostile_server_reaches_a_terminal_with_escaped_text_only(
     server = serve(welcoming(attack, f"{EVIL}\nbanner"))
     with session_with(server) as terminal:
         seen = terminal.expect(b"->> ")
-        for typed in (b"\t\t", b"atta\t\t", b"--\t\tx", b"\t\t\n", b"help\n", b"help attack\n", b"run\n"):
-            terminal.type(typed)
-        terminal.type(b"say the-end\n")
-        seen += terminal.expect(b"say the-end")
-        seen += terminal.expect(b"->> ")
+        terminal.type(b"\t\tatta\t\t")
+        seen += terminal.expect(b"attack ")
+        terminal.type(b"--\t\t\x15")
+        for line, answered in (
+            (b"help", b"leaves."),
+            (b"help attack", b"parameters:"),
+            (b"run", b"not-permitted"),
+        ):
+            terminal.type(line + b"\n")
+            seen += terminal.expect(answered)
+            seen += terminal.expect(b"->> ")
         terminal.type(b"\x04")
         assert terminal.process.wait(10) == 0
 
