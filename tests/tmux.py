@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -63,9 +64,31 @@ class Screen:
         """Return the screen and what has left it at the top; wrapped lines are whole again."""
         return self._tmux("capture-pane", "-p", "-J", "-S", "-").rstrip()
 
+    def title(self) -> str:
+        """Return what the terminal's title is."""
+        return self._tmux("display-message", "-p", "#{pane_title}").strip()
+
     def bytes_shown(self) -> str:
         """Return the same with its colours, as escape sequences."""
         return self._tmux("capture-pane", "-p", "-e", "-S", "-")
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C at a prompt, as often as it takes, until there is an empty one.
+
+        Python's line editor does not hear a signal between two of its waits for a key, as `Terminal` says.
+        """
+        for _ in range(5):
+            self.press("C-c")
+            end = time.monotonic() + 3
+            while time.monotonic() < end:
+                if self._last_line() == "->>":
+                    return
+                time.sleep(0.02)
+        pytest.fail(f"no new prompt:\n{self.read()}")
+
+    def _last_line(self) -> str:
+        """Return it without what may stand at its right end."""
+        return self.read().rpartition("\n")[2].partition(" " * 8)[0].rstrip()
 
     def expect(self, text: str, *, times: int = 1) -> str:
         """Wait until a text is shown, so many times; return the screen."""
@@ -78,7 +101,7 @@ class Screen:
     def expect_last(self, text: str) -> str:
         """Wait until the last line that shows anything is this one; return the screen."""
         try:
-            wait_for(lambda: text == self.read().rpartition("\n")[2].rstrip())
+            wait_for(lambda: text == self._last_line())
         except pytest.fail.Exception:
             pytest.fail(f"{text!r} is not the last line:\n{self.read()}")
         return self.read()

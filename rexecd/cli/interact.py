@@ -48,6 +48,11 @@ def interact(
         clean=printable,
         sink=margin.take if has_screen else say.write,
     )
+
+    def is_connecting_again() -> bool:
+        # A token that came on standard input is not there any more.
+        return (using.token is None or using.token.file != "-") and _is_yes(_AGAIN)
+
     with contextlib.ExitStack() as latest:
 
         def reconnect() -> Session:
@@ -60,7 +65,7 @@ def interact(
             session,
             _make_editor(using, has_screen=has_screen) if is_typed else PipeEditor(),
             voice,
-            person=Person(columns, _is_connecting_again, reconnect) if has_screen else None,
+            person=Person(columns, is_connecting_again, reconnect) if has_screen else None,
             is_quiet=using.is_quiet,
             reason=reason,
             timeout=using.timeout,
@@ -85,9 +90,9 @@ def _make_editor(using: Configuration, *, has_screen: bool) -> Editor:
     return TerminalEditor(memory)
 
 
-def _is_connecting_again() -> bool:
+def _is_yes(question: str) -> bool:
     try:
-        return ask_yes(_AGAIN)
+        return ask_yes(question)
     except OSError:  # no terminal, or one that is not ours any more
         return False
 

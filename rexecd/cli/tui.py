@@ -68,10 +68,11 @@ class RichEditor:
     def ask(self) -> str | None:
         """Ask for one line."""
         prompt: StyleAndTextTuples = [("class:prompt", PROMPT)]
+        ended, self._ended = self._ended, []  # once, or it would stand beside what it is not of
         try:
             say.answer("\r")  # what was typed before the prompt is shown again behind it
             with _signals_apart(self._end):
-                return str(self._session.prompt(prompt, rprompt=self._ended, pre_run=self._leave_if_told))
+                return str(self._session.prompt(prompt, rprompt=ended, pre_run=self._leave_if_told))
         except EOFError:
             return None
         finally:

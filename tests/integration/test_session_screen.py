@@ -1,7 +1,10 @@
 """Interactive sessions in a real terminal, with Python's own line editor and with the `tui` extra."""
 
 import functools
+import os
+import signal
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +14,7 @@ import pytest
 
 from tests.harness import POLICY, Daemon, wait_for
 from tests.tmux import Screen, needs_tmux
-from tests.unit.client.fake_server import make_token
+from tests.unit.client.fake_server import EVIL, Authority, FakeServer, attack, make_token, welcoming
 
 pytestmark = needs_tmux
 
@@ -120,11 +123,26 @@ def test_a_choice_is_completed_behind_its_parameters_name(visit: Visit) -> None:
         screen.type(line)
         screen.press("Tab")
         screen.expect(f"->> {line}een")
-        screen.press("C-c")
-        screen.expect_last("->>")
+        screen.interrupt()
     screen.enter("exit")
 
     screen.expect("ended with 0")
+
+
+@pytest.mark.parametrize("edition", ["tui"], indirect=True)
+def test_a_menu_opens_while_one_types(visit: Visit) -> None:
+    """Enter takes what is selected there, and sends nothing before it is pressed again."""
+    screen = visit()
+    screen.expect_last("->>")
+    screen.type("slee")
+    screen.expect("Sleep for long", times=2)
+    screen.press("C-u")
+    screen.type("many ")
+    screen.expect("green")
+    screen.press("Down", "Enter")
+    screen.expect("->> many red")
+    screen.enter("9 ann v1")
+    screen.expect('"--count=9"')
 
 
 def test_endings_are_told(visit: Visit, edition: str) -> None:
@@ -185,11 +203,10 @@ def test_ctrl_c_ends_the_command_and_the_line_and_not_the_session(visit: Visit, 
         wait_for(functools.partial(has_more, daemon, started))
         screen.press("C-c")
         screen.expect("[signal INT]", times=number)
-        screen.expect("\n->>", times=2 * number)
+        screen.expect("[signal INT]\n->>", times=number)
         screen.type("half a line")
         screen.expect("half a line", times=number)
-        screen.press("C-c")
-        screen.expect("\n->>", times=2 * number + 1)
+        screen.interrupt()
     screen.enter("echo alive")
     screen.expect("\nalive\n->>")
 
@@ -214,7 +231,7 @@ def test_lines_are_kept_for_the_next_session_and_secrets_are_not(visit: Visit, t
     screen.expect("\ntwo\n->>")
     screen.press("Up", "Up", "Up")
     screen.expect("->> account --password=hunter2 ann", times=2)  # for this session only
-    screen.press("C-c")
+    screen.interrupt()
     screen.enter("exit")
     screen.expect("ended with 0")
 
@@ -259,6 +276,13 @@ def listen_again(daemon: Daemon) -> None:
     daemon.start()
 
 
+def lose(daemon: Daemon) -> None:
+    """Kill both processes; first the one that could still say something."""
+    for pid in (daemon.gateway_pid, daemon.monitor_pid):
+        os.kill(pid, signal.SIGKILL)
+    daemon.wait()
+
+
 def test_a_lost_connection_is_said_and_made_again(visit: Visit, own_daemon: Daemon) -> None:
     """Nothing is repeated; a line that was not sent comes back on arrow-up."""
     daemon = own_daemon.start()
@@ -266,7 +290,7 @@ def test_a_lost_connection_is_said_and_made_again(visit: Visit, own_daemon: Daem
     screen.expect_last("->>")
     screen.enter("sleep")
     daemon.wait_for_record("command-started")
-    daemon.kill()
+    lose(daemon)
     shown = screen.expect_last("Connect again? (yes/no)")
     assert "the connection was lost; the server ends a running command" in shown
     assert "[whether it was done is not known here; it is not sent again]" in shown
@@ -283,7 +307,7 @@ def test_a_lost_connection_is_said_and_made_again(visit: Visit, own_daemon: Daem
 
     screen.enter("echo alive")
     screen.expect("\nalive\n->>")
-    daemon.kill()
+    lose(daemon)
     screen.enter("echo unsent")
     screen.expect("[the line was not sent; arrow-up brings it back]")
     daemon.start()
@@ -304,7 +328,7 @@ def test_who_does_not_want_another_connection_leaves_with_the_status(
     daemon = own_daemon.start()
     screen = visit(of=daemon)
     screen.expect_last("->>")
-    daemon.kill()
+    lose(daemon)
     screen.enter("help")
     screen.expect_last("Connect again? (yes/no)")
     screen.press(*([answer] if answer == "C-d" else [answer, "Enter"]))
@@ -336,6 +360,32 @@ def test_colours_can_be_declined(
         screen.expect("exit status 3, ")
 
     assert (edition == "tui" and is_coloured) == ("\x1b[31m" in screen.bytes_shown())
+
+
+def test_a_hostile_server_does_not_steer_the_terminal(edition: str, tmp_path: Path) -> None:
+    """Its banner, menu, completion, help and refusals stand there escaped."""
+    authority = Authority(tmp_path)
+    with FakeServer(authority.issue(), welcoming(attack, f"{EVIL}\nbanner")) as server:
+        program = ["-c", _PLAIN] if edition == "plain" else ["-m", "rexecd.cli.rexec"]
+        environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "TERM": "screen"}
+        environment |= {"LANG": "C.UTF-8", "REXEC_TOKEN": make_token(), "REXEC_CA": authority.path}
+        with Screen([sys.executable, "-I", *program, server.address], environment=environment) as screen:
+            screen.expect_last("->>")
+            screen.type("attack ")
+            screen.press("Tab", "Tab")
+            screen.expect("good")
+            screen.interrupt()
+            screen.enter("help attack")
+            screen.expect("usage: ")
+            screen.enter("attack")
+            screen.expect("\\x0aforged")
+            screen.enter("exit")
+            shown = screen.expect("ended with 0")
+            title = screen.title()
+
+    assert "owned" != title
+    assert shown.startswith("\\x1b]0;owned\\x07\\x9b2J\\u202e\nbanner\nYou may run:\n")
+    assert "\u202e" not in shown
 
 
 def test_a_terminal_that_can_do_nothing_gets_the_plain_prompt(daemon: Daemon, tmp_path: Path) -> None:

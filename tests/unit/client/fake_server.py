@@ -1,6 +1,7 @@
 """A rexecd that says what a test tells it to, behind real TLS on the loopback."""
 
 import hashlib
+import json
 import socket
 import ssl
 import threading
@@ -14,7 +15,7 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from rexecd.errors import RemoteProtocolError
+from rexecd.errors import Code, RemoteProtocolError
 from rexecd.wire.connection import Connection, Role
 from rexecd.wire.frames import pack
 from rexecd.wire.messages import (
@@ -24,9 +25,11 @@ from rexecd.wire.messages import (
     Ending,
     Entry,
     Exit,
+    Goodbye,
     List,
     Listed,
     Message,
+    Refused,
     Run,
 )
 
@@ -244,3 +247,19 @@ def list_commands(peer: Peer) -> None:
     """Send the listing."""
     peer.expect(List)
     peer.send(DISK, RESTART, Listed())
+
+
+#: Sets a terminal's title, clears its screen, turns what follows round.
+EVIL = "\x1b]0;owned\x07\x9b2J\u202e"
+
+
+def attack(peer: Peer) -> None:
+    """Answer everything with text that no terminal should get; each line it begins says `forged`."""
+    schema = json.dumps({"properties": {EVIL: {"enum": [EVIL]}, "x": {"enum": [EVIL, "-- x", "good"]}}})
+    names = (f"a{EVIL}", "-- b", "a\nforged", "attack")
+    listing = [Entry(name, EVIL, f"{EVIL}\nforged", EVIL, (EVIL, f"x: {EVIL}"), schema) for name in names]
+    while not isinstance(message := peer.expect(object), Goodbye):
+        if isinstance(message, List):
+            peer.send(*listing, Listed())
+        else:
+            peer.send(Refused("r", Code.NOT_PERMITTED, f"{EVIL}\nforged"))
