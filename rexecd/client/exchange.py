@@ -81,23 +81,30 @@ class Exchange:
     """The caller's side of one command that has been asked for."""
 
     def __init__(
-        self, conversation: Conversation, *, wake: int, source: Descriptor | Memory | None, sink: Sink
+        self,
+        conversation: Conversation,
+        *,
+        wake: int,
+        source: Descriptor | Memory | None,
+        sink: Sink,
+        deadline: Deadline,
     ) -> None:
         self._conversation = conversation
         self._wake = wake
         self._source = source
         self._sink = sink
         self._is_wanted = False
-        self._has_started = False
+        #: Whether the server has said that it began.
+        self.has_started = False
         self._is_refused = False
-        self._request_id = ""
+        #: Empty before.
+        self.request_id = ""
         self._outcome: Outcome | None = None
         self._signals: list[int] = []
-        self._deadline: Deadline | None = None
+        self._deadline: Deadline | None = deadline  # for the first answer
 
-    def run(self, deadline: Deadline) -> Outcome:
-        """Return how the command ended; `deadline` is for the server's first answer. Raise as `step`."""
-        self._deadline = deadline
+    def run(self) -> Outcome:
+        """Return how the command ended; raise as `step`."""
         while (outcome := self.step()) is None:
             pass
         return outcome
@@ -121,7 +128,7 @@ class Exchange:
 
     def _may_have_run(self, error: CallerError) -> bool:
         """Return False where the server cannot have taken the request, or says that it has not."""
-        if self._has_started:
+        if self.has_started:
             return True
         # Nothing is sent behind a request before its answer: what is left here of it has not arrived there.
         is_unsent = self._conversation.backlog > 0
@@ -135,13 +142,13 @@ class Exchange:
             case ErrorOutput(data):
                 self._sink(Stream.STDERR, data)
             case Started(request_id):
-                self._request_id = request_id
-                self._has_started = True
+                self.request_id = request_id
+                self.has_started = True
                 self._deadline = None  # from here on the rule's own deadline counts
             case InputWanted():
                 self._is_wanted = True
             case Exit():
-                self._outcome = read_exit(message, self._request_id)
+                self._outcome = read_exit(message, self.request_id)
             case Refused():
                 self._is_refused = True
                 raise refusal(message)

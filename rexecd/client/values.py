@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from rexecd.client.errors import UsageError
-from rexecd.client.session import line_of
+from rexecd.client.runner import line_of
 from rexecd.limits import MAX_LINE
 
 _MAX_READ: Final = MAX_LINE + 2  # one for a newline, one more to notice that there is too much
