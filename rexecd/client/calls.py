@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from rexecd.client import session
+from rexecd.client.captured import perform
 from rexecd.client.options import Connecting
-from rexecd.client.results import MAX_OUTPUT
+from rexecd.client.results import MAX_OUTPUT, Outcome
+from rexecd.client.runner import line_of
 from rexecd.client.session import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Session
 
 if TYPE_CHECKING:
@@ -143,9 +145,9 @@ def run(
     host: str,
     command: str | Sequence[str],
     *,
-    input: bytes | str | None = ...,
+    input: None = ...,
     capture_output: bool = ...,
-    text: bool | None = ...,
+    text: bool | None,
     encoding: str | None = ...,
     errors: str | None = ...,
     **calling: "Unpack[Calling]",
@@ -175,17 +177,20 @@ def run(
     >>> rexecd.client.run(host, ["echo", "hello"], token=token, ca=ca, text=True, check=True).stdout
     'hello\n'
     """
-    with connect(host, **connecting) as opened:
-        return opened.run(
-            command,
-            input=input,
-            stdin=stdin,
-            capture_output=capture_output,
-            text=text,
-            encoding=encoding,
-            errors=errors,
-            check=check,
-            reason=reason,
-            timeout=timeout,
-            max_output=max_output,
-        )
+
+    def execute(line: str, **how: Any) -> Outcome:  # noqa: ANN401 - what `Session.execute` takes
+        with connect(host, **connecting) as opened:
+            return opened.execute(line, **how)
+
+    return perform(
+        execute,
+        line_of(command),
+        given=input,
+        stdin=stdin,
+        is_captured=capture_output,
+        codec=(text, encoding, errors),
+        check=check,
+        reason=reason,
+        timeout=timeout,
+        max_output=max_output,
+    )

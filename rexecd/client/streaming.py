@@ -159,6 +159,8 @@ class RunningCommand:
             self._guard()
             outcome = self._exchange.step()
         except BaseException as error:
+            if isinstance(error, CallerError) and self._exchange.has_started:
+                error.may_have_run = True
             self._end(error)
             raise
         if outcome is not None:
