@@ -12,46 +12,15 @@ import pytest
 import rexecd.client
 from rexecd import client
 from rexecd.client import Offer, Pool
-from tests.harness import PATIENCE, POLICY, Daemon
+from tests.harness import PATIENCE, Daemon
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "docs/LIBRARY.md"
-
-EXTRA = """\
-  mark:
-    summary: Leave a mark that this was run
-    run: [/bin/sh, -c, "echo \\"$1\\" >> {path}", mark, "{{word}}"]
-    parameters:
-      word: {{type: word}}
-  pause:
-    summary: Take a moment
-    run: [/bin/sleep, "{{seconds}}"]
-    parameters:
-      seconds: {{type: number, min: 0, max: 300, default: 0.3}}
-"""
 
 
 def connecting(daemon: Daemon) -> dict[str, Any]:
     """Return how to connect to a daemon."""
     return {"token": daemon.tokens["ann"], "ca": str(daemon.made.authority), "connect_timeout": PATIENCE}
-
-
-@pytest.fixture
-def marking(tmp_path: Path) -> Iterator[Daemon]:
-    """Give a daemon, not yet started, with a command that can be counted."""
-    marks = tmp_path / "marks"
-    made = Daemon(
-        tmp_path, policy=POLICY + EXTRA.replace("{{", "{").replace("}}", "}").replace("{path}", str(marks))
-    )
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def pool(daemon: Daemon) -> Iterator[Pool]:
-    """Give a pool of three."""
-    with Pool(daemon.address, size=3, wait=PATIENCE, **connecting(daemon)) as made:
-        yield made
 
 
 @contextlib.contextmanager
@@ -73,7 +42,7 @@ def namespace(daemon: Daemon) -> Iterator[dict[str, object]]:
 def examples() -> list[doctest.DocTest]:
     """Return the examples in the docstrings of all public names."""
     finder = doctest.DocTestFinder(exclude_empty=True)
-    found = {}
+    found: dict[str, doctest.DocTest] = {}
     for name in client.__all__:
         each: Any = getattr(client, name)
         for kind in getattr(each, "__mro__", [each]):
