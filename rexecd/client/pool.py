@@ -207,6 +207,7 @@ class Pool(Runner):
 
     @contextlib.contextmanager
     def _lend(self) -> Iterator[_Loan]:
+        self._close_stale()
         loan = _Loan(self._take(), self._connect)
         try:
             yield loan
@@ -219,7 +220,6 @@ class Pool(Runner):
         with self._lock:
             if self._is_closed:
                 raise _closed()
-            stale = self._take_stale()
             if self._kept:
                 session = self._kept.pop().session
             elif self._places < self._size:
@@ -227,8 +227,6 @@ class Pool(Runner):
             else:
                 waiter = _Waiter()
                 self._waiting.append(waiter)
-        for each in stale:
-            each.close()
         return session if waiter is None else self._await(waiter)
 
     def _await(self, waiter: _Waiter) -> Session | None:
@@ -269,7 +267,7 @@ class Pool(Runner):
 
     def _hand_on(self, session: Session | None) -> None:
         """Give a place, and the session in it, to who waits longest, else keep the session."""
-        stale: list[Session] = []
+        surplus: Session | None = None
         with self._lock:
             if self._waiting:
                 waiter = self._waiting.popleft()
@@ -277,21 +275,22 @@ class Pool(Runner):
                 waiter.is_served.set()
             elif session is None or self._is_closed:
                 self._places -= 1
-                stale = [session] if session is not None else []
+                surplus = session
             else:
-                stale = self._take_stale()
                 self._kept.append(_Kept(session, time.monotonic()))
-        for each in stale:
-            each.close()
+        if surplus is not None:
+            surplus.close()
 
-    def _take_stale(self) -> list[Session]:
-        """Take out what nobody has used for long, for the caller to close."""
+    def _close_stale(self) -> None:
+        """Close what nobody has used for long."""
         oldest = time.monotonic() - self._max_idle
         stale: list[Session] = []
-        while self._kept and self._kept[0].since < oldest:
-            stale.append(self._kept.popleft().session)
-        self._places -= len(stale)
-        return stale
+        with self._lock:
+            while self._kept and self._kept[0].since < oldest:
+                stale.append(self._kept.popleft().session)
+            self._places -= len(stale)
+        for session in stale:
+            session.close()
 
 
 def _closed() -> UsageError:

@@ -149,7 +149,7 @@ class NotText(CommandError):
 
 def _name(line: str) -> str:
     """Return the first word: the name of a command that was started, and so nobody's secret."""
-    return line.split(maxsplit=1)[0]
+    return (line.split(maxsplit=1) or [""])[0]
 
 
 def _ending(result: Result[Any]) -> str:

@@ -5,7 +5,7 @@ Rule: what `rexec` itself does not need is imported where it is used.
 
 import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 from rexecd.client.errors import UsageError
 from rexecd.client.results import MAX_OUTPUT, Outcome
@@ -14,7 +14,7 @@ from rexecd.wire.messages import Offer
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-    from typing import Unpack
+    from typing import Literal, Unpack, overload
 
     from rexecd.client.exchange import Exchange, Sink
     from rexecd.client.options import Asking, Readable
@@ -66,66 +66,69 @@ class Runner:
     rexecd.client.results.CommandFailed: 'both' ended with exit status 3
     """
 
-    @overload
-    def run(
-        self,
-        command: str | Sequence[str],
-        *,
-        input: bytes | None = ...,
-        capture_output: Literal[True] = ...,
-        text: Literal[False] | None = ...,
-        encoding: None = ...,
-        errors: None = ...,
-        **asking: "Unpack[Asking]",
-    ) -> "Result[bytes]": ...
-    @overload
-    def run(
-        self,
-        command: str | Sequence[str],
-        *,
-        input: str | None = ...,
-        capture_output: Literal[True] = ...,
-        text: Literal[True],
-        encoding: str | None = ...,
-        errors: str | None = ...,
-        **asking: "Unpack[Asking]",
-    ) -> "Result[str]": ...
-    @overload
-    def run(
-        self,
-        command: str | Sequence[str],
-        *,
-        input: str | None = ...,
-        capture_output: Literal[True] = ...,
-        text: bool | None = ...,
-        encoding: str,
-        errors: str | None = ...,
-        **asking: "Unpack[Asking]",
-    ) -> "Result[str]": ...
-    @overload
-    def run(
-        self,
-        command: str | Sequence[str],
-        *,
-        input: bytes | str | None = ...,
-        capture_output: Literal[False],
-        text: bool | None = ...,
-        encoding: str | None = ...,
-        errors: str | None = ...,
-        **asking: "Unpack[Asking]",
-    ) -> "Result[None]": ...
-    @overload
-    def run(
-        self,
-        command: str | Sequence[str],
-        *,
-        input: None = ...,
-        capture_output: bool = ...,
-        text: bool | None,
-        encoding: str | None = ...,
-        errors: str | None = ...,
-        **asking: "Unpack[Asking]",
-    ) -> "Result[Any]": ...
+    if TYPE_CHECKING:  # a start can do without them
+
+        @overload
+        def run(
+            self,
+            command: str | Sequence[str],
+            *,
+            input: bytes | None = ...,
+            capture_output: Literal[True] = ...,
+            text: Literal[False] | None = ...,
+            encoding: None = ...,
+            errors: None = ...,
+            **asking: "Unpack[Asking]",
+        ) -> "Result[bytes]": ...
+        @overload
+        def run(
+            self,
+            command: str | Sequence[str],
+            *,
+            input: str | None = ...,
+            capture_output: Literal[True] = ...,
+            text: Literal[True],
+            encoding: str | None = ...,
+            errors: str | None = ...,
+            **asking: "Unpack[Asking]",
+        ) -> "Result[str]": ...
+        @overload
+        def run(
+            self,
+            command: str | Sequence[str],
+            *,
+            input: str | None = ...,
+            capture_output: Literal[True] = ...,
+            text: bool | None = ...,
+            encoding: str,
+            errors: str | None = ...,
+            **asking: "Unpack[Asking]",
+        ) -> "Result[str]": ...
+        @overload
+        def run(
+            self,
+            command: str | Sequence[str],
+            *,
+            input: bytes | str | None = ...,
+            capture_output: Literal[False],
+            text: bool | None = ...,
+            encoding: str | None = ...,
+            errors: str | None = ...,
+            **asking: "Unpack[Asking]",
+        ) -> "Result[None]": ...
+        @overload
+        def run(
+            self,
+            command: str | Sequence[str],
+            *,
+            input: None = ...,
+            capture_output: bool = ...,
+            text: bool | None,
+            encoding: str | None = ...,
+            errors: str | None = ...,
+            **asking: "Unpack[Asking]",
+        ) -> "Result[Any]": ...
+
     def run(
         self,
         command: str | Sequence[str],
@@ -211,17 +214,17 @@ class Streamer(Runner):
         from rexecd.client.streaming import begin  # noqa: PLC0415 - rexec has its sinks
 
         return begin(
-            self.begin,
+            self._begin,
             line_of(command),
             given=(input, stdin),
             check=check,
             reason=reason,
             timeout=timeout,
-            guard=self.check_usable,
+            guard=self._check_usable,
             signal=self.signal,
         )
 
-    def begin(
+    def _begin(
         self,
         line: str,
         *,
@@ -234,7 +237,7 @@ class Streamer(Runner):
         """Ask for a command and give its exchange."""
         raise NotImplementedError
 
-    def check_usable(self) -> None:
+    def _check_usable(self) -> None:
         """Raise CallerError where nothing can be asked."""
         raise NotImplementedError
 

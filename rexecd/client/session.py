@@ -231,13 +231,13 @@ class Session(Streamer):
         >>> b"".join(pieces)
         b'hello\n'
         """
-        with self.begin(
+        with self._begin(
             line, offer=offer, source=source, sink=sink, reason=reason, timeout=timeout
         ) as exchange:
             return exchange.run()
 
     @contextlib.contextmanager
-    def begin(
+    def _begin(
         self,
         line: str,
         *,
@@ -317,7 +317,7 @@ class Session(Streamer):
         """Return whether this is the process that connected, and no fork of it, which has the same socket."""
         return os.getpid() == self._process
 
-    def check_usable(self) -> None:
+    def _check_usable(self) -> None:
         """Raise UsageError in a forked process, ConnectionLost for a session that is closed."""
         if not self._is_ours:
             raise UsageError(
@@ -329,14 +329,14 @@ class Session(Streamer):
     @contextlib.contextmanager
     def _request(self) -> Iterator[Deadline]:
         """Begin a request under a deadline; close the session if it is left half done."""
-        self.check_usable()
+        self._check_usable()
         if self._is_busy:
             raise UsageError(
                 "a command is under way in this session",
                 hint="see it to its end first; another thread needs a session of its own, as a Pool gives",
             )
-        deadline = Deadline(self._answer_timeout)
         self._is_busy = True
+        deadline = Deadline(self._answer_timeout)
         try:
             self._conversation.settle()
             yield deadline

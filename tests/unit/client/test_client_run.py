@@ -359,3 +359,9 @@ def test_a_refusal_with_check_is_a_refusal(serve: Serve, authority: Authority) -
     server = serve(welcoming(answer(Refused("r-1", Code.NOT_PERMITTED, "no"))))
     with pytest.raises(client.Refused):
         client.run(server.address, "x", token=TOKEN, ca=authority.path, check=True)
+
+
+def test_a_server_that_starts_nothing_at_all_is_no_error_of_another_kind(call: Call) -> None:
+    """An empty line has no first word to name."""
+    with pytest.raises(client.CommandFailed, match=r"^'' ended with exit status 3$"):
+        call(answer(Started("r-1"), FAILED)).run("", check=True)
