@@ -7,11 +7,10 @@ masked (printable.py).
 """
 
 import contextlib
-import os
 import sys
 from typing import Final
 
-from rexecd.client.portable import WRITING, wait
+from rexecd.client import portable
 from rexecd.printable import printable, without_tokens
 
 _STDOUT: Final = 1
@@ -76,12 +75,7 @@ def write(descriptor: int, data: bytes) -> None:
     Past Python's own buffers: what is written stands in order with a command's bytes, and
     nothing is left that could fail when the program ends.
     """
-    rest = memoryview(data)
-    while rest:
-        try:
-            rest = rest[os.write(descriptor, rest) :]
-        except BlockingIOError:
-            wait({descriptor: WRITING}, None)
+    portable.write(descriptor, data)
 
 
 def _speak(line: str) -> None:

@@ -1,35 +1,41 @@
-"""The caller's side, with the standard library only.
+"""The caller's side, with the standard library only, in the manner of `subprocess`.
 
 with rexecd.client.connect("web1", token=..., ca="ca.pem") as session:
-    print(session.run(["disk", "/srv"]).stdout.decode())
+    print(session.run(["disk", "/srv"], text=True, check=True).stdout)
+
+docs/LIBRARY.md says how it compares. What is used is loaded when it is first named: `rexec` starts fast.
 """
 
-import os
-from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
-from rexecd.client.errors import (
-    AuthenticationFailed,
-    Busy,
-    CallerError,
-    ChangedKey,
-    CommandError,
-    ConnectFailed,
-    ConnectionLost,
-    NetworkError,
-    NotStarted,
-    ProtocolBroken,
-    Refused,
-    RequestError,
-    ServerError,
-    SessionClosed,
-    TooMuchOutput,
-    UnknownHost,
-    Untrusted,
-    UsageError,
-)
-from rexecd.client.results import MAX_OUTPUT, Outcome, Result, Stream
-from rexecd.client.session import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Session, connect
-from rexecd.wire.messages import Entry, Offer
+if TYPE_CHECKING:
+    from rexecd.client.calls import connect, run
+    from rexecd.client.errors import (
+        AuthenticationFailed,
+        Busy,
+        CallerError,
+        ChangedKey,
+        CommandError,
+        ConnectFailed,
+        ConnectionLost,
+        NetworkError,
+        NotStarted,
+        PoolTimeout,
+        ProtocolBroken,
+        Refused,
+        RequestError,
+        ServerError,
+        SessionClosed,
+        TooMuchOutput,
+        UnknownHost,
+        Untrusted,
+        UsageError,
+    )
+    from rexecd.client.pool import Pool
+    from rexecd.client.results import CommandFailed, CommandTimedOut, NotText, Outcome, Result, Stream
+    from rexecd.client.session import Session
+    from rexecd.client.streaming import RunningCommand
+    from rexecd.wire.messages import Entry, Offer
 
 __all__ = [
     "AuthenticationFailed",
@@ -37,17 +43,23 @@ __all__ = [
     "CallerError",
     "ChangedKey",
     "CommandError",
+    "CommandFailed",
+    "CommandTimedOut",
     "ConnectFailed",
     "ConnectionLost",
     "Entry",
     "NetworkError",
     "NotStarted",
+    "NotText",
     "Offer",
     "Outcome",
+    "Pool",
+    "PoolTimeout",
     "ProtocolBroken",
     "Refused",
     "RequestError",
     "Result",
+    "RunningCommand",
     "ServerError",
     "Session",
     "SessionClosed",
@@ -60,34 +72,34 @@ __all__ = [
     "run",
 ]
 
+#: Where each name is; errors are in `rexecd.client.errors`.
+_HOMES: Final = {
+    "CommandFailed": "rexecd.client.results",
+    "CommandTimedOut": "rexecd.client.results",
+    "Entry": "rexecd.wire.messages",
+    "NotText": "rexecd.client.results",
+    "Offer": "rexecd.wire.messages",
+    "Outcome": "rexecd.client.results",
+    "Pool": "rexecd.client.pool",
+    "Result": "rexecd.client.results",
+    "RunningCommand": "rexecd.client.streaming",
+    "Session": "rexecd.client.session",
+    "Stream": "rexecd.client.results",
+    "connect": "rexecd.client.calls",
+    "run": "rexecd.client.calls",
+}
 
-def run(
-    host: str,
-    command: str | Sequence[str],
-    *,
-    token: str,
-    ca: str | os.PathLike[str] | None = None,
-    pin: str | None = None,
-    known_hosts: str | os.PathLike[str] | None = None,
-    cert: str | os.PathLike[str] | None = None,
-    key: str | os.PathLike[str] | None = None,
-    input: bytes | None = None,  # noqa: A002 - the name subprocess.run gave it
-    reason: str = "",
-    timeout: float | None = None,
-    max_output: int = MAX_OUTPUT,
-    connect_timeout: float = CONNECT_TIMEOUT,
-    answer_timeout: float = ANSWER_TIMEOUT,
-) -> Result:
-    """Connect, run one command to its end, disconnect; all as in `Session.run`. Raise CallerError."""
-    with connect(
-        host,
-        token=token,
-        ca=ca,
-        pin=pin,
-        known_hosts=known_hosts,
-        cert=cert,
-        key=key,
-        connect_timeout=connect_timeout,
-        answer_timeout=answer_timeout,
-    ) as session:
-        return session.run(command, input=input, reason=reason, timeout=timeout, max_output=max_output)
+if not TYPE_CHECKING:  # whoever checks types sees the imports above, and no name that is not there
+
+    def __getattr__(name: str) -> object:
+        """Load what is named for the first time (PEP 562); raise AttributeError."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import importlib  # noqa: PLC0415 - rexec names its modules
+
+        value = getattr(importlib.import_module(_HOMES.get(name, "rexecd.client.errors")), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -52,7 +52,7 @@ class CallerError(RexecError):
 
 
 class RequestError(CallerError):
-    """Base of what is the caller's own fault: asking the same again would fail again; never raised itself."""
+    """Base of what is the caller's own fault; never raised itself."""
 
 
 class NetworkError(CallerError):
@@ -88,6 +88,13 @@ class Refused(RequestError):
 
 class AuthenticationFailed(RequestError):
     """The server does not accept the token, or the client certificate. Nothing was started."""
+
+
+class PoolTimeout(RequestError):
+    """No connection of a `Pool` became free in time. Nothing was sent."""
+
+    exit_status = TRY_LATER
+    outcome = "busy"
 
 
 class Untrusted(CallerError):

@@ -102,6 +102,7 @@ class Exchange:
         wake: socket.socket,
         source: Descriptor | Memory,
         sink: Sink,
+        deadline: Deadline,
         started: Callable[[str], None] | None = None,
     ) -> None:
         self._conversation = conversation
@@ -111,16 +112,17 @@ class Exchange:
         self._started = started
         self._has_input = True
         self._is_wanted = False
-        self._has_started = False
+        #: Whether the server has said that it began.
+        self.has_started = False
         self._is_refused = False
-        self._request_id = ""
+        #: Empty before.
+        self.request_id = ""
         self._outcome: Outcome | None = None
         self._signals: list[int] = []
-        self._deadline: Deadline | None = None
+        self._deadline: Deadline | None = deadline  # for the first answer
 
-    def run(self, deadline: Deadline) -> Outcome:
-        """Return how the command ended; `deadline` is for the server's first answer. Raise as `step`."""
-        self._deadline = deadline
+    def run(self) -> Outcome:
+        """Return how the command ended; raise as `step`."""
         while (outcome := self.step()) is None:
             pass
         return outcome
@@ -144,7 +146,7 @@ class Exchange:
 
     def _may_have_run(self, error: CallerError) -> bool:
         """Return False where the server cannot have taken the request, or says that it has not."""
-        if self._has_started:
+        if self.has_started:
             return True
         # Nothing is sent behind a request before its answer: what is left here of it has not arrived there.
         is_unsent = self._conversation.backlog > 0
@@ -158,15 +160,15 @@ class Exchange:
             case ErrorOutput(data):
                 self._sink(Stream.STDERR, data)
             case Started(request_id):
-                self._request_id = request_id
-                self._has_started = True
+                self.request_id = request_id
+                self.has_started = True
                 self._deadline = None  # from here on the rule's own deadline counts
                 if self._started is not None:
                     self._started(request_id)
             case InputWanted():
                 self._is_wanted = True
             case Exit():
-                self._outcome = read_exit(message, self._request_id)
+                self._outcome = read_exit(message, self.request_id)
             case Refused():
                 self._is_refused = True
                 raise refusal(message)

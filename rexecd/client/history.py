@@ -9,7 +9,6 @@ Rule 3: no line has a token in it, nor anything that cannot be printed.
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Final
 
 from rexecd.client.errors import UsageError
 from rexecd.client.known_hosts import state_directory
+from rexecd.client.portable import HAS_OWNERS, flags, lock, set_mode
 from rexecd.client.soundfile import What, fault, make_directory, read_all
 from rexecd.printable import printable, without_tokens
 
@@ -45,7 +45,7 @@ def load(path: str) -> list[str]:
     """Return the lines, the oldest first; none where there is no file. Raise UsageError."""
     try:
         with _opened(path, os.O_RDONLY) as descriptor:
-            _lock(descriptor, fcntl.LOCK_SH)
+            _lock(descriptor, is_shared=True)
             return _lines(read_all(_WHAT, descriptor, path))
     except FileNotFoundError:
         return []
@@ -60,7 +60,7 @@ def add(path: str, line: str) -> None:
     try:
         make_directory(os.path.dirname(path))  # noqa: PTH120 - pathlib starts slowly
         with _opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as descriptor:
-            _lock(descriptor, fcntl.LOCK_EX)
+            _lock(descriptor)
             _add(descriptor, path, line)
     except OSError as error:
         raise _fault(path, error) from None
@@ -100,17 +100,19 @@ def _lines(data: bytes) -> list[str]:
 
 
 @contextlib.contextmanager
-def _opened(path: str, flags: int) -> Iterator[int]:
+def _opened(path: str, mode: int) -> Iterator[int]:
     """Give a descriptor of a file that is ours alone; raise OSError or UsageError."""
+    mode |= flags("O_NOFOLLOW", "O_NONBLOCK")
     where, name = os.path.split(path)
-    directory = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _judge(os.fstat(directory), f"directory {where!r}")
-        descriptor = os.open(
-            name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o600, dir_fd=directory
-        )
-    finally:
-        os.close(directory)
+    if os.open in os.supports_dir_fd:
+        directory = os.open(where, flags("O_DIRECTORY"))
+        try:
+            _judge(os.fstat(directory), f"directory {where!r}")
+            descriptor = os.open(name, mode, 0o600, dir_fd=directory)
+        finally:
+            os.close(directory)
+    else:
+        descriptor = os.open(path, mode, 0o600)
     try:
         _judge_file(descriptor, path)
         yield descriptor
@@ -132,16 +134,18 @@ def _judge_file(descriptor: int, path: str) -> None:
         raise UsageError(f"history {path!r}: it has another name too")
     _judge(status, f"history {path!r}")
     if stat.S_IMODE(status.st_mode) & _OTHERS:
-        os.fchmod(descriptor, 0o600)
+        set_mode(descriptor, 0o600)
 
 
 def _judge(status: os.stat_result, name: str) -> None:
+    if not HAS_OWNERS:
+        return
     if status.st_uid != os.geteuid():
         raise UsageError(f"{name}: it belongs to another user")
     if status.st_mode & _OTHERS_WRITE:
         raise UsageError(f"{name}: others can write to it (mode {stat.S_IMODE(status.st_mode):04o})")
 
 
-def _lock(descriptor: int, how: int) -> None:
+def _lock(descriptor: int, *, is_shared: bool = False) -> None:
     with contextlib.suppress(OSError):  # without locks a line can be lost, and no more
-        fcntl.flock(descriptor, how)
+        lock(descriptor, is_shared=is_shared)

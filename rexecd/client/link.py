@@ -4,6 +4,9 @@ Rule 1: one thread owns it (OpenSSL objects are not safe for two).
 Rule 2: a failed write is not yet the end: the server's last word may wait to be read.
 """
 
+import contextlib
+import os
+import socket
 import ssl
 from collections import deque
 from typing import Final
@@ -22,6 +25,7 @@ class Link:
         "_backlog",
         "_is_broken",
         "_is_head_held",
+        "_process",
         "_queue",
         "_read_needs_write",
         "_sent",
@@ -31,6 +35,7 @@ class Link:
     def __init__(self, sock: ssl.SSLSocket) -> None:
         sock.settimeout(0)
         self._sock = sock
+        self._process = os.getpid()
         self._queue: deque[bytes] = deque()
         self._sent = 0  # bytes of the first frame that are gone
         self._backlog = 0
@@ -107,7 +112,11 @@ class Link:
             return b""
 
     def close(self) -> None:
-        """Give the socket back."""
+        """End the connection, and give the socket back; in a forked process only that."""
+        if os.getpid() == self._process:
+            # A fork that still has a copy would keep the connection up, and with it a command that was left.
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
 
     def _account(self, count: int) -> None:

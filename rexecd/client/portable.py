@@ -46,6 +46,16 @@ def wait(interests: Mapping[int, int], milliseconds: float | None) -> set[int]:
     return {descriptor for kind in found for descriptor in kind}
 
 
+def write(descriptor: int, data: bytes) -> None:
+    """Write all of `data`, also where the descriptor does not block; raise OSError."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:
+            wait({descriptor: WRITING}, None)
+
+
 def lock(descriptor: int, *, is_shared: bool = False) -> None:
     """Wait until nobody else has a file; raise OSError."""
     try:

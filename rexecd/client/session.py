@@ -8,9 +8,8 @@ closed, and the server ends the command, unless its rule lets it finish.
 
 import contextlib
 import os
-import shlex
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, Self
 
@@ -19,14 +18,15 @@ from rexecd.client.conversation import Conversation
 from rexecd.client.credentials import check_token
 from rexecd.client.deadline import Deadline
 from rexecd.client.dial import Dialling, Trace, dial
-from rexecd.client.errors import ConnectFailed, ConnectionLost, ProtocolBroken, UsageError
+from rexecd.client.errors import CallerError, ConnectFailed, ConnectionLost, ProtocolBroken, UsageError
 from rexecd.client.exchange import WANTED_SIGNAL, Descriptor, Exchange, Memory, Sink
 from rexecd.client.identity import make_identity
 from rexecd.client.link import Link
-from rexecd.client.results import MAX_OUTPUT, Collector, Outcome, Result
+from rexecd.client.results import Outcome
+from rexecd.client.runner import Streamer, line_of
 from rexecd.client.trust import Known, make_trust
 from rexecd.errors import RexecError
-from rexecd.limits import MAX_JUSTIFICATION, MAX_LINE
+from rexecd.limits import MAX_JUSTIFICATION
 from rexecd.wire.messages import (
     MAX_MILLISECONDS,
     Accepted,
@@ -118,23 +118,6 @@ def _load(path: str | os.PathLike[str], address: Address) -> Known:
     return load(os.fspath(path), address)
 
 
-def line_of(command: str | Sequence[str]) -> str:
-    """Return the line to send: a text as it is, several words quoted as for a shell.
-
-    Raise UsageError for what is not UTF-8 or too long.
-    """
-    line = command if isinstance(command, str) else shlex.join(command)
-    try:
-        size = len(line.encode())
-    except UnicodeEncodeError as error:
-        raise UsageError(f"the command is not valid UTF-8 at character {error.start + 1}") from None
-    if size > MAX_LINE:
-        raise UsageError(
-            f"the command has {size} bytes, allowed are {MAX_LINE}", hint="send what is long as input"
-        )
-    return line
-
-
 def check_reason(reason: str) -> None:
     """Raise UsageError for a reason the server would refuse: blank, not printable, too long."""
     if not reason.strip():
@@ -170,8 +153,19 @@ def _feed(source: Descriptor | int | bytes | None) -> Descriptor | Memory:
     return Descriptor(source) if isinstance(source, int) else Memory(source or b"")
 
 
-class Session:
-    """What a caller can do once the server knows it. Made by `connect`; a context manager."""
+class Session(Streamer):
+    """What a caller can do once the server knows it. Made by `connect`; a context manager.
+
+    `principal` is whom the token belongs to, `connection_id` names the connection in the server's audit
+    trail, `banner` is the operator's greeting (a foreign text: escape it before it is shown),
+    `token_expires_in` the seconds the token was good for when the session began, None where it does not
+    expire.
+
+    >>> session.principal, session.is_running, session.is_closed
+    ('ann', False, False)
+    """
+
+    _wakers: tuple[socket.socket, ...] = ()
 
     def __init__(self, conversation: Conversation, accepted: Accepted, *, answer_timeout: float) -> None:
         self._conversation = conversation
@@ -183,8 +177,10 @@ class Session:
         self.token_expires_in: float | None = float(accepted.expires_in) or None
         self._is_running = False
         self._is_closed = False
+        self._is_busy = False
+        self._process = os.getpid()
         # Not a pipe: where there is no poll(2), only sockets can be waited for.
-        self._wake, self._waker = socket.socketpair()
+        self._wakers = self._wake, self._waker = socket.socketpair()
         self._wake.settimeout(0)
         self._waker.settimeout(0)
 
@@ -195,6 +191,10 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        # The connection sees to itself, and warns; these two are nothing to warn of.
+        self._close_wakers()
 
     @property
     def wakeup_descriptor(self) -> int:
@@ -215,45 +215,6 @@ class Session:
         """Return whether nothing more can be asked."""
         return self._is_closed
 
-    def run(
-        self,
-        command: str | Sequence[str],
-        *,
-        input: bytes | None = None,  # noqa: A002 - the name subprocess.run gave it
-        reason: str = "",
-        timeout: float | None = None,
-        max_output: int = MAX_OUTPUT,
-    ) -> Result:
-        """Run a command to its end and return what it wrote, held in memory.
-
-        A text is the line itself; a sequence of words is quoted. With `input` a command that
-        takes none is refused. `reason` is why it is run, for the server's audit trail; some
-        commands ask for one. `timeout` is the most seconds it may run, where its rule would give it
-        more: a command that is ended for it has the outcome `timed_out`. More than `max_output`
-        bytes end the session: `execute` streams. Raise CallerError.
-        """
-        line = line_of(command)
-        collector = Collector(max_output)
-        outcome = self.execute(
-            line,
-            offer=Offer.NONE if input is None else Offer.ESSENTIAL,
-            source=input,
-            sink=collector.take,
-            reason=reason,
-            timeout=timeout,
-        )
-        return Result(
-            line,
-            outcome.returncode,
-            collector.stdout,
-            collector.stderr,
-            outcome.outcome,
-            outcome.signal,
-            outcome.truncated,
-            outcome.duration,
-            outcome.request_id,
-        )
-
     def execute(
         self,
         line: str,
@@ -265,13 +226,39 @@ class Session:
         reason: str = "",
         timeout: float | None = None,
     ) -> Outcome:
-        """Run a command, giving `sink` its output as it comes, and return how it ended.
+        r"""Run a command, giving `sink` its output as it comes, and return how it ended.
 
-        `source` is input, or a descriptor to read it from; it is touched only when the command
-        takes input. `started` is told the request's number when the command has been started. `reason` and
-        `timeout` are as for `run`. Raise CallerError, and whatever `sink` and `started` raise, which ends the
-        session.
+        `source` is input, or a descriptor to read it from; it is touched only when the command takes input,
+        and `offer` says whether it has to. `started` is told the request's number when the command has been
+        started. `reason` and `timeout` are as for `run`. Raise CallerError, and whatever `sink` and `started`
+        raise, which ends the session.
+
+        >>> pieces = []
+        >>> session.execute(
+        ...     "echo hello", offer=Offer.NONE, sink=lambda stream, data: pieces.append(data)
+        ... ).returncode
+        0
+        >>> b"".join(pieces)
+        b'hello\n'
         """
+        with self._begin(
+            line, offer=offer, source=source, sink=sink, started=started, reason=reason, timeout=timeout
+        ) as exchange:
+            return exchange.run()
+
+    @contextlib.contextmanager
+    def _begin(
+        self,
+        line: str,
+        *,
+        offer: Offer,
+        source: Descriptor | int | bytes | None,
+        sink: Sink,
+        started: Callable[[str], None] | None = None,
+        reason: str,
+        timeout: float | None,
+    ) -> Iterator[Exchange]:
+        """Ask for a command and give its exchange, for `execute` and `stream`; raise CallerError."""
         line = line_of(line)
         if reason:
             check_reason(reason)
@@ -279,9 +266,15 @@ class Session:
         feed = _feed(source)
         with contextlib.closing(feed), self._request() as deadline:
             self._conversation.say(run)
-            exchange = Exchange(self._conversation, wake=self._wake, source=feed, sink=sink, started=started)
             self._is_running = True
-            return exchange.run(deadline)
+            yield Exchange(
+                self._conversation,
+                wake=self._wake,
+                source=feed,
+                sink=sink,
+                deadline=deadline,
+                started=started,
+            )
 
     def list(self) -> list[Entry]:
         """Return what this caller may run; raise CallerError."""
@@ -309,26 +302,60 @@ class Session:
             number = SignalName[name.removeprefix("SIG")]
         except KeyError:
             raise ValueError(f"{name!r} cannot be sent") from None
-        if self._is_running:
+        if self._is_running and self._is_ours:
             with contextlib.suppress(
                 OSError
             ):  # full: one more would say nothing; closed: none is left to tell
                 self._waker.send(bytes([WANTED_SIGNAL | number]))
 
+    def is_ready(self) -> bool:
+        """Return whether a command could be asked for now; what the server said meanwhile is heard first.
+
+        >>> session.is_ready()
+        True
+        """
+        try:
+            with self._request():
+                return True
+        except CallerError:
+            return False
+
     def close(self) -> None:
         """Say goodbye if nothing is under way, and close the connection. May be called twice."""
         if not self._is_closed:
-            if self._conversation.may_say(Goodbye):
+            if self._is_ours and self._conversation.may_say(Goodbye):
                 self._take_leave()
             self._abandon()
-        self._wake.close()
-        self._waker.close()
+        self._close_wakers()
+
+    def _close_wakers(self) -> None:
+        for waker in self._wakers:
+            waker.close()
+
+    @property
+    def _is_ours(self) -> bool:
+        """Return whether this is the process that connected, and no fork of it, which has the same socket."""
+        return os.getpid() == self._process
+
+    def _check_usable(self) -> None:
+        """Raise UsageError in a forked process, ConnectionLost for a session that is closed."""
+        if not self._is_ours:
+            raise UsageError(
+                "the session belongs to the process that opened it", hint="connect after the fork, not before"
+            )
+        if self._is_closed:
+            raise ConnectionLost("the session is closed")
 
     @contextlib.contextmanager
     def _request(self) -> Iterator[Deadline]:
         """Begin a request under a deadline; close the session if it is left half done."""
-        if self._is_closed:
-            raise ConnectionLost("the session is closed")
+        self._check_usable()
+        if self._is_busy:
+            raise UsageError(
+                "a command is under way in this session",
+                hint="see it to its end first; another thread needs a session of its own, as a Pool gives",
+            )
+        self._is_busy = True
         deadline = Deadline(self._answer_timeout)
         try:
             self._conversation.settle()
@@ -346,7 +373,7 @@ class Session:
             raise ConnectionLost(f"the server gave {error}") from None
 
     def _end_request(self) -> None:
-        self._is_running = False
+        self._is_running = self._is_busy = False
         if self._is_closed or not self._conversation.may_say(Run):
             self._abandon()
         else:

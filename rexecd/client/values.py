@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from rexecd.client.errors import UsageError
 from rexecd.client.portable import flags
-from rexecd.client.session import line_of
+from rexecd.client.runner import line_of
 from rexecd.limits import MAX_LINE
 
 _MAX_READ: Final = MAX_LINE + 2  # one for a newline, one more to notice that there is too much
