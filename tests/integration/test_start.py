@@ -36,6 +36,7 @@ rexecd.client.link
 rexecd.client.options
 rexecd.client.portable
 rexecd.client.results
+rexecd.client.runner
 rexecd.client.session
 rexecd.client.times
 rexecd.client.trust
