@@ -45,7 +45,7 @@ def test_what_is_not_named_is_not_loaded() -> None:
     """`import rexecd.client` costs next to nothing, and `rexec` pays for nothing it does not use."""
     code = (
         "import sys, rexecd.client; first = [m for m in sys.modules if m.startswith('rexecd.')];"
-        "import rexecd.cli.call; heavy = ['calls', 'captured', 'configured', 'pool', 'signatures', 'streaming'];"
+        "import rexecd.cli.call; heavy = 'calls captured configured pool signatures streaming'.split();"
         "print(first, [m for m in heavy if f'rexecd.client.{m}' in sys.modules], 'threading' in sys.modules);"
         "from rexecd.client import *; print(Pool.__name__, run.__name__)"
     )
