@@ -350,14 +350,14 @@ class Session(Streamer):
     def _request(self) -> Iterator[Deadline]:
         """Begin a request under a deadline; close the session if it is left half done."""
         self._check_usable()
+        deadline = Deadline(self._answer_timeout)
         if self._is_busy:
             raise UsageError(
                 "a command is under way in this session",
                 hint="see it to its end first; another thread needs a session of its own, as a Pool gives",
             )
-        self._is_busy = True
-        deadline = Deadline(self._answer_timeout)
         try:
+            self._is_busy = True
             self._conversation.settle()
             yield deadline
         except (ConnectionLost, ProtocolBroken):
