@@ -65,6 +65,9 @@ class RichEditor:
             key_bindings=self._make_bindings(),
         )
 
+        # A terminal that does not say where its cursor is has a smaller menu, and that is all.
+        self._session.app.renderer.cpr_not_supported_callback = None
+
     def ask(self) -> str | None:
         """Ask for one line."""
         prompt: StyleAndTextTuples = [("class:prompt", PROMPT)]

@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -209,12 +210,12 @@ def test_the_interactive_session_of_the_lesson_works(daemon: Daemon) -> None:
     assert "no such command" in done.stderr
 
 
-def test_a_session_in_a_terminal_prompts_and_survives_an_interrupt(daemon: Daemon) -> None:
+def test_a_session_in_a_terminal_prompts_and_survives_an_interrupt(daemon: Daemon, tmp_path: Path) -> None:
     """Ctrl-C ends the remote command and not the session; the arrow brings the last line back."""
     pid, terminal = pty.fork()
     if pid == 0:
         line = daemon.rexec_line("HOST")
-        os.execv(line[0], line)
+        os.execve(line[0], line, {**os.environ, "TERM": "dumb", "XDG_STATE_HOME": str(tmp_path)})
     screen = _Screen(terminal)
     try:
         screen.expect("->> ")
