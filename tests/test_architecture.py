@@ -21,7 +21,7 @@ PACKAGE: Final = ROOT / "rexecd"
 FLOORS: Final[list[set[str]]] = [
     # 0: words
     {"", "errors", "limits", "clock"},
-    {"names", "printable", "der", "identity.shown", "journal"},
+    {"names", "portable", "printable", "der", "identity.shown", "journal"},
     # 1: pure cores
     {"yamlevents"},
     {"codec", "yamltext", "policy.grammar", "audit.seal", "gateway.throttle"},
@@ -157,7 +157,18 @@ CALLING: Final = {
         *("firstuse", "asking", "interrupts"),
     )
 }
-CALLERS: Final = {"", "errors", "limits", "printable", "der", "codec", "wire", "client", "cli.say"} | CALLING
+CALLERS: Final = {
+    "",
+    "errors",
+    "limits",
+    "portable",
+    "printable",
+    "der",
+    "codec",
+    "wire",
+    "client",
+    "cli.say",
+} | CALLING
 
 #: Who may import a module that can do harm: files, or whole packages, of rexecd/.
 RESERVED: Final = {

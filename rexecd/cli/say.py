@@ -10,7 +10,7 @@ import contextlib
 import sys
 from typing import Final
 
-from rexecd.client import portable
+from rexecd import portable
 from rexecd.printable import printable, without_tokens
 
 _STDOUT: Final = 1

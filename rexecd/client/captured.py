@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rexecd.client.errors import UsageError
-from rexecd.client.portable import write
 from rexecd.client.results import Collector, NotText, Outcome, Result, Stream
+from rexecd.portable import write
 from rexecd.wire.messages import Offer
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from rexecd.client.deadline import Deadline
 from rexecd.client.errors import ConnectionLost, ProtocolBroken, closing
 from rexecd.client.identity import refusal
 from rexecd.client.link import RECORD, Link
-from rexecd.client.portable import wait
 from rexecd.errors import RemoteProtocolError
+from rexecd.portable import wait
 from rexecd.wire.connection import Connection, Role
 from rexecd.wire.messages import Closed, Message
 from rexecd.wire.states import NEXT, State

@@ -14,8 +14,8 @@ from typing import IO, Final, NamedTuple
 from rexecd.client.address import Address, ascii_host
 from rexecd.client.deadline import Deadline
 from rexecd.client.errors import UsageError
-from rexecd.client.portable import HAS_OWNERS, file_name, flags
 from rexecd.limits import MAX_TOKEN
+from rexecd.portable import HAS_OWNERS, file_name, flags
 from rexecd.wire.transport import PORT
 
 _TOKEN: Final = re.compile(r"rxt_[0-9A-Za-z]{8}_[0-9A-Za-z]{49}")

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from rexecd.client import portable
+from rexecd import portable
 from rexecd.client.conversation import Conversation
 from rexecd.client.deadline import Deadline
 from rexecd.client.errors import CallerError, ConnectionLost, UsageError, refusal

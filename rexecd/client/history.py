@@ -16,8 +16,8 @@ from typing import Final
 
 from rexecd.client.errors import UsageError
 from rexecd.client.known_hosts import state_directory
-from rexecd.client.portable import HAS_OWNERS, flags, lock, set_mode
 from rexecd.client.soundfile import What, fault, make_directory, read_all
+from rexecd.portable import HAS_OWNERS, flags, lock, set_mode
 from rexecd.printable import printable, without_tokens
 
 #: Most lines, and most bytes, that are kept.

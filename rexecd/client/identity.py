@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from rexecd.client.errors import AuthenticationFailed, UsageError
-from rexecd.client.portable import HAS_OWNERS, flags
+from rexecd.portable import HAS_OWNERS, flags
 
 #: A chain has some kilobytes.
 _MAX_FILE: Final = 1024 * 1024

@@ -17,9 +17,9 @@ from typing import Final
 
 from rexecd.client.address import Address, ascii_host, parse_address
 from rexecd.client.errors import UsageError
-from rexecd.client.portable import flags, lock, set_mode
 from rexecd.client.soundfile import What, fault, make_directory, opened, read_all
 from rexecd.client.trust import Known
+from rexecd.portable import flags, lock, set_mode
 
 _LINE: Final = re.compile(rb"[ \t]*([!-~]+:[0-9]+)[ \t]+sha256:([0-9A-Fa-f]{64})[ \t]*\r?")
 _WHAT: Final = What(

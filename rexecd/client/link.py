@@ -11,7 +11,7 @@ import ssl
 from collections import deque
 from typing import Final
 
-from rexecd.client.portable import READING, WRITING
+from rexecd.portable import READING, WRITING
 
 #: One TLS record holds at most this much, and one read returns at most one record.
 RECORD: Final = 16 * 1024

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from rexecd.client.errors import UsageError
-from rexecd.client.portable import flags, set_mode
 from rexecd.client.soundfile import make_directory
+from rexecd.portable import flags, set_mode
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from rexecd.client.errors import UsageError
-from rexecd.client.portable import HAS_OWNERS, flags
+from rexecd.portable import HAS_OWNERS, flags
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from rexecd.client.errors import UsageError
-from rexecd.client.portable import flags
 from rexecd.client.runner import line_of
 from rexecd.limits import MAX_LINE
+from rexecd.portable import flags
 
 _MAX_READ: Final = MAX_LINE + 2  # one for a newline, one more to notice that there is too much
 

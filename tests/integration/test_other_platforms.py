@@ -154,4 +154,4 @@ def test_a_reader_that_goes_away_ends_it_quietly(daemon: Daemon) -> None:
         process.stdout.close()
 
         assert (141, b"") == (process.wait(PATIENCE), process.stderr.read())
-    wait_for(lambda: daemon.records("command-drained"), "the command's end")
+    wait_for(lambda: not daemon.status()["running"], "the command's end")

@@ -34,7 +34,6 @@ rexecd.client.identity
 rexecd.client.keywords
 rexecd.client.link
 rexecd.client.options
-rexecd.client.portable
 rexecd.client.results
 rexecd.client.runner
 rexecd.client.session
@@ -44,6 +43,7 @@ rexecd.client.values
 rexecd.codec
 rexecd.errors
 rexecd.limits
+rexecd.portable
 rexecd.printable
 rexecd.wire
 rexecd.wire.connection

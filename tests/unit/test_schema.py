@@ -253,7 +253,7 @@ def test_what_one_takes_the_other_takes(name: str) -> None:
 def test_both_refuse_the_same_change(name: str) -> None:
     """A good document with something replaced, removed or added."""
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(changed(DOCUMENTS[name][1]))
     def hold(document: Any) -> None:
         hold_together(name, document)

@@ -261,7 +261,7 @@ def _settings(draw: st.DrawFn) -> Settings:
 
 
 @given(_settings())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_printed_settings_are_read_as_they_were(made: Settings) -> None:
     """Whatever they are."""
     assert parse_settings(show_settings(made), HERE) == made

@@ -397,7 +397,7 @@ _PIECES = (
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=700, deadline=None)
 @given(st.lists(st.sampled_from(_PIECES), max_size=16).map("".join))
 def test_both_parsers_read_the_same_of_anything(text: str) -> None:
     """Whoever has no libyaml sees no difference but the time."""

@@ -54,7 +54,7 @@ sys.path.insert(
     0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 )
 
-from rexecd.client import portable  # noqa: E402
+from rexecd import portable  # noqa: E402
 
 portable.ONLY_SOCKETS = True  # type: ignore[misc]
 

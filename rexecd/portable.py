@@ -1,4 +1,4 @@
-"""What not every platform has: poll(2), locks, owners, flags of open(2). No other file of the client asks.
+"""What not every platform has: poll(2), locks, owners, flags of open(2). No other file of a caller asks.
 
 Rule: where something is missing, what it protects from is not noticed, and no call fails for it. On Windows
 files are protected by the directory they are in, a user's own.
