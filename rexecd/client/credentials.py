@@ -5,11 +5,12 @@ that was mistyped or cut is noticed here, before any network. It is never part o
 """
 
 import binascii
+import errno
 import os
 import re
 import stat
 from collections.abc import Mapping
-from typing import IO, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rexecd.client.address import Address, ascii_host
 from rexecd.client.deadline import Deadline
@@ -17,6 +18,9 @@ from rexecd.client.errors import UsageError
 from rexecd.limits import MAX_TOKEN
 from rexecd.portable import HAS_OWNERS, file_name, flags
 from rexecd.wire.transport import PORT
+
+if TYPE_CHECKING:
+    import subprocess
 
 _TOKEN: Final = re.compile(r"rxt_[0-9A-Za-z]{8}_[0-9A-Za-z]{49}")
 _ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -98,19 +102,8 @@ def _ask_program(command: tuple[str, ...], host: str) -> str:
     import subprocess  # noqa: PLC0415 - a start can do without it
 
     program = f"TokenCommand {command[0]!r}"
-    deadline = Deadline(COMMAND_TIMEOUT)
     try:
-        # Standard input is the remote command's, and standard output too: neither is the program's.
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env={**os.environ, "REXEC_HOST": host}
-        )
-        try:
-            printed = _first_bytes(process.stdout, deadline)
-            status = process.wait(deadline.remaining())
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
+        status, printed = _Asked(command, host).answer(Deadline(COMMAND_TIMEOUT))
     except (TimeoutError, subprocess.TimeoutExpired):
         raise UsageError(f"{program}: it did not end within {COMMAND_TIMEOUT:g} s") from None
     except (OSError, ValueError) as error:
@@ -120,26 +113,72 @@ def _ask_program(command: tuple[str, ...], host: str) -> str:
     return printed.partition(b"\n")[0].decode("ascii", "replace")
 
 
-def _first_bytes(pipe: IO[bytes] | None, deadline: Deadline) -> bytes:
-    """Return what comes out of a pipe; raise TimeoutError, or ValueError where that is too much."""
-    import threading  # noqa: PLC0415 - as above
+class _Asked:
+    """A program under way, started and read by a thread.
 
-    taken: list[bytes] = []
+    A pipe cannot be waited for on every platform; and no signal reaches a thread between the program's start
+    and the moment somebody could end it again.
+    """
 
-    def take() -> None:
-        if pipe is not None:
-            with pipe:
-                taken.append(pipe.read(_MAX_FILE + 1))
+    def __init__(self, command: tuple[str, ...], host: str) -> None:
+        import threading  # noqa: PLC0415 - a start can do without it
 
-    # A thread, because a pipe cannot be waited for on every platform.
-    reader = threading.Thread(target=take, daemon=True)
-    reader.start()
-    reader.join(deadline.remaining())
-    if not taken:
-        raise TimeoutError
-    if len(taken[0]) > _MAX_FILE:
-        raise ValueError(f"it prints more than {_MAX_FILE} bytes")
-    return taken[0]
+        self._command = command
+        self._host = host
+        self._process: subprocess.Popen[bytes] | None = None
+        self._printed = b""
+        self._error: Exception | None = None
+        self._is_begun = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="token", daemon=True)
+
+    def answer(self, deadline: Deadline) -> tuple[int, bytes]:
+        """Return the exit status and what was printed.
+
+        Raise TimeoutError or TimeoutExpired, OSError, or ValueError for too much; the program is ended then.
+        """
+        try:
+            self._begin()
+            self._thread.join(deadline.remaining())
+            if self._thread.is_alive():
+                raise TimeoutError
+            if self._error is not None or self._process is None:
+                raise self._error or OSError
+            if len(self._printed) > _MAX_FILE:
+                raise ValueError(f"it prints more than {_MAX_FILE} bytes")
+            return self._process.wait(deadline.remaining()), self._printed
+        except BaseException:
+            self._end()
+            raise
+
+    def _begin(self) -> None:
+        try:
+            self._thread.start()
+        except RuntimeError:  # no room for another one
+            self._is_begun.set()
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+
+    def _run(self) -> None:
+        import subprocess  # noqa: PLC0415 - as above
+
+        environment = {**os.environ, "REXEC_HOST": self._host}
+        null, pipe = subprocess.DEVNULL, subprocess.PIPE
+        try:
+            # Standard input is the remote command's, and standard output too: neither is the program's.
+            self._process = subprocess.Popen(self._command, stdin=null, stdout=pipe, env=environment)
+            self._is_begun.set()
+            if self._process.stdout is not None:
+                with self._process.stdout as printed:
+                    self._printed = printed.read(_MAX_FILE + 1)
+        except (OSError, ValueError) as error:
+            self._error = error
+        finally:
+            self._is_begun.set()
+
+    def _end(self) -> None:
+        self._is_begun.wait()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
 
 def _checksum(body: str) -> str:
