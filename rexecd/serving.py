@@ -86,6 +86,9 @@ class Listener(Protocol):
     def accept(self) -> tuple[socket.socket, Any]:
         """Return a connection and its peer; raise BlockingIOError if there is none after all."""
 
+    def settimeout(self, seconds: float) -> None:
+        """Set how long `accept` waits."""
+
     def getsockname(self) -> Any:  # noqa: ANN401 - each family has its own
         """Return the address."""
 
@@ -115,7 +118,12 @@ class BoundedThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer
     ) -> None:
         socketserver.BaseServer.__init__(self, listener.getsockname(), handler)
         self.socket = listener  # type: ignore[assignment] # of a socket it needs no more than this
+        listener.settimeout(0)  # who waited may be gone by now
         self.stop = stop
+        # Both, so that the accept loop hears of its end at once, and not when it next looks.
+        self._doors = select.epoll()
+        self._doors.register(listener, select.EPOLLIN)
+        self._doors.register(stop.draining, select.EPOLLIN)
         #: Called by the accept loop about twice a second, however often it turns: who turns says so.
         self.on_turn: Callable[[], None] = lambda: None
         self._log = log or Log("rexecd")
@@ -128,6 +136,15 @@ class BoundedThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer
     def active(self) -> int:
         """Return how many connections have a thread."""
         return self._active
+
+    def fileno(self) -> int:
+        """Return what is readable while somebody waits, and from the end's beginning on; -1 once closed."""
+        return -1 if self._doors.closed else self._doors.fileno()
+
+    def server_close(self) -> None:
+        """Accept nobody any more."""
+        self._doors.close()
+        super().server_close()
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:
         """Accept until `shutdown`; a machine out of memory interrupts this, and does not end it."""

@@ -56,6 +56,9 @@ class Listeners:
             return accepted
         raise BlockingIOError
 
+    def settimeout(self, seconds: float) -> None:
+        """Do nothing: here nobody ever waits."""
+
     def _look(self) -> bool:
         """See who is waited at; return whether there is anybody."""
         self._left = _BETWEEN_LOOKS
