@@ -19,9 +19,9 @@ from rexecd.client.configuration import Configuration, settle
 from rexecd.client.credentials import take_token
 from rexecd.client.errors import OWN_FAULT, CallerError
 from rexecd.client.results import SIGNAL_BASE
+from rexecd.client.runner import line_of_words
 from rexecd.client.session import Session
 from rexecd.client.times import spell_span
-from rexecd.client.values import make_line
 
 _STDIN: Final = 0
 #: What the completion files ask; the only word that is no option of the table.
@@ -89,7 +89,7 @@ def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> in
         return 0
     if using.is_null_input:
         _leave_input()
-    line = make_line(options.command, options.value_files)
+    line = _make_line(options)
     if using.is_verbose:
         _tell_plan(using)
     token = take_token(using.token, using.address.host)
@@ -113,6 +113,15 @@ def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> in
 
     tell = open_events().retrying if options.is_lines else tell_person
     return attempt(once, retries=using.retry, tell=_tell_nobody if using.is_quiet else tell)
+
+
+def _make_line(options: Options) -> str:
+    """Return the line for the words of a command; raise UsageError."""
+    if options.value_files:
+        from rexecd.client.values import make_line  # noqa: PLC0415 - not for who has none
+
+        return make_line(options.command, options.value_files)
+    return line_of_words(options.command)
 
 
 def _use(session: Session, options: Options, command: Command) -> int:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Final
 
 from rexecd.cli import say
-from rexecd.cli.asking import ask_yes
 from rexecd.client.configuration import Configuration
 from rexecd.client.errors import ChangedKey, UnknownHost, Untrusted, UsageError
 from rexecd.client.session import Session, connect
@@ -60,6 +59,8 @@ def tracing(using: Configuration) -> Callable[[str], None] | None:
 
 def is_trusted(place: str, unknown: UnknownHost) -> bool:
     """Ask the terminal; return False where there is none. Raise Untrusted for a no."""
+    from rexecd.cli.asking import ask_yes  # noqa: PLC0415 - once for each server
+
     question = _QUESTION.format(place=printable(place), fingerprint=unknown.fingerprint)
     try:
         is_yes = ask_yes(question)

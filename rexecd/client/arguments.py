@@ -5,13 +5,15 @@ What follows HOST belongs to the remote side, options included.
 
 import shlex
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rexecd import __version__
 from rexecd.client.address import parse_place
 from rexecd.client.keywords import Keyword
 from rexecd.client.options import read_options, wrong
-from rexecd.client.values import ValueFile
+
+if TYPE_CHECKING:
+    from rexecd.client.values import ValueFile
 
 _HELP: Final = "--help"
 #: In place of HOST, with one word behind it. A host of that name is `login:7512`.
@@ -40,7 +42,7 @@ class Options(NamedTuple):
     is_lines: bool = False
     #: Why the commands are run; empty for no reason.
     reason: str = ""
-    value_files: tuple[ValueFile, ...] = ()
+    value_files: "tuple[ValueFile, ...]" = ()
     connect_timeout: float | None = None
     #: Most seconds each command may run.
     timeout: float | None = None

@@ -7,7 +7,7 @@ Rule: an option's value is the next word, whatever it looks like, as in ssh(1); 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rexecd.client.errors import UsageError
 from rexecd.client.keywords import (
@@ -20,7 +20,9 @@ from rexecd.client.keywords import (
     parse_timeout,
 )
 from rexecd.client.session import CONNECT_TIMEOUT, check_reason
-from rexecd.client.values import ValueFile, parse_value_file
+
+if TYPE_CHECKING:
+    from rexecd.client.values import ValueFile
 
 #: Which shells there are completion files for.
 SHELLS: Final = ("bash", "zsh", "fish")
@@ -55,7 +57,9 @@ def _reason(text: str) -> str:
     return text
 
 
-def _value_file(text: str) -> ValueFile:
+def _value_file(text: str) -> "ValueFile":
+    from rexecd.client.values import parse_value_file  # noqa: PLC0415 - not for who has none
+
     file = parse_value_file(text)
     if file.path == "-":
         what = f"standard input is written {file.name}=/dev/stdin, a file of that name {file.name}=./-"

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from rexecd.client.streaming import RunningCommand
 
 
+def line_of_words(words: Sequence[str]) -> str:
+    """Return the line for the words of a command line: one alone is the line itself. Raise as `line_of`."""
+    return line_of(words[0] if len(words) == 1 else words)
+
+
 def line_of(command: str | Sequence[str]) -> str:
     """Return the line to send: a text as it is, several words quoted as for a shell.
 

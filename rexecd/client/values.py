@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from rexecd.client.errors import UsageError
-from rexecd.client.runner import line_of
+from rexecd.client.runner import line_of, line_of_words
 from rexecd.limits import MAX_LINE
 from rexecd.portable import flags
 
@@ -36,14 +36,10 @@ def parse_value_file(text: str) -> ValueFile:
 def make_line(command: Sequence[str], files: Sequence[ValueFile]) -> str:
     """Return the line for the words of a command; raise UsageError.
 
-    One word alone is the line itself; several are quoted, so that each arrives as it is. With
-    `files`, each value stands as `--NAME=VALUE` right behind the command's name: further back, a
-    `--` or a `--name` without its value would make something else of it.
+    Each value of `files` stands as `--NAME=VALUE` right behind the command's name: further back, a `--` or a
+    `--name` without its value would make something else of it.
     """
-    line = line_of(command[0] if len(command) == 1 else command)
-    if not files:
-        return line
-    name, *rest = _split(line)
+    name, *rest = _split(line_of_words(command))
     return line_of([name, *(f"--{file.name}={_read(file)}" for file in files), *rest])
 
 

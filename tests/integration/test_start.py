@@ -13,7 +13,6 @@ USED = "binascii contextlib enum gc math os re resource select shlex signal sock
 OURS = """
 rexecd
 rexecd.cli
-rexecd.cli.asking
 rexecd.cli.call
 rexecd.cli.firstuse
 rexecd.cli.interrupts
@@ -39,7 +38,6 @@ rexecd.client.runner
 rexecd.client.session
 rexecd.client.times
 rexecd.client.trust
-rexecd.client.values
 rexecd.codec
 rexecd.errors
 rexecd.limits

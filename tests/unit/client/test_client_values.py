@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rexecd.client.errors import UsageError
+from rexecd.client.runner import line_of_words
 from rexecd.client.values import ValueFile, make_line, parse_value_file
 from rexecd.limits import MAX_LINE
 
@@ -79,9 +80,9 @@ def test_no_value_becomes_two_words(
 
 def test_without_files_a_single_word_is_sent_as_it_is() -> None:
     """The server is the one to judge it."""
-    assert make_line(["open 'quote"], []) == "open 'quote"
-    assert make_line(["a", "b c"], []) == "a 'b c'"
-    assert make_line([], []) == ""
+    assert line_of_words(["open 'quote"]) == "open 'quote"
+    assert line_of_words(["a", "b c"]) == "a 'b c'"
+    assert line_of_words([]) == ""
 
 
 def test_a_value_can_come_from_a_pipe(tmp_path: Path) -> None:
