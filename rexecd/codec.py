@@ -6,9 +6,9 @@ Integers are big-endian. Both the wire and the seam are tables over this file.
 """
 
 import enum
-from typing import Any, Final, NamedTuple, Protocol
 
 from rexecd.errors import LocalProtocolError, RemoteProtocolError
+from rexecd.typed import Any, Final, NamedTuple, Protocol
 
 
 class Reader:
@@ -43,10 +43,10 @@ class Reader:
 class Field(Protocol):
     """How one field of a message is written and read."""
 
-    def encode(self, value: Any) -> bytes:  # noqa: ANN401 - the message's type decides
+    def encode(self, value: Any) -> bytes:
         """Return the bytes of `value`; raise ValueError if it cannot be sent."""
 
-    def decode(self, reader: Reader) -> Any:  # noqa: ANN401
+    def decode(self, reader: Reader) -> Any:
         """Return the value at the front of `reader`; raise RemoteProtocolError."""
 
 
@@ -223,7 +223,7 @@ class Catalogue:
         """Return the number of a type of message."""
         return self._by_type[message_type].kind
 
-    def encode(self, message: Any) -> bytes:  # noqa: ANN401 - any NamedTuple of the rows
+    def encode(self, message: Any) -> bytes:
         """Return the kind byte and the fields; raise LocalProtocolError if that cannot be sent."""
         row = self._by_type.get(type(message))
         if row is None:
@@ -234,7 +234,7 @@ class Catalogue:
         except ValueError as error:
             raise LocalProtocolError(f"{type(message).__name__}: {error}") from None
 
-    def decode(self, data: bytes) -> Any:  # noqa: ANN401
+    def decode(self, data: bytes) -> Any:
         """Return the message in `data` (kind byte first); raise RemoteProtocolError."""
         reader = Reader(data)
         kind = reader.take(1)[0]

@@ -5,7 +5,8 @@ Rule 2: a `Code` and its text travel to the caller; a `reason` goes to the audit
 """
 
 import enum
-from typing import NamedTuple
+
+from rexecd.typed import NamedTuple
 
 
 class Code(enum.IntEnum):

@@ -3,7 +3,7 @@
 Sizes are bytes, durations seconds, unless a name says otherwise.
 """
 
-from typing import Final
+from rexecd.typed import Final
 
 #: Largest frame accepted before the peer has authenticated. A stranger may make us
 #: hold this much memory per connection, so it is small.

@@ -9,7 +9,8 @@ import select
 import socket
 import sys
 from collections.abc import Mapping
-from typing import Final
+
+from rexecd.typed import Final
 
 #: What a descriptor can be waited for; those of poll(2) on Linux.
 READING: Final = getattr(select, "POLLIN", 1)

@@ -5,7 +5,8 @@ Rule 2: a token never reaches one, not even inside a mistyped option.
 """
 
 import re
-from typing import Final
+
+from rexecd.typed import Final
 
 _TOKEN: Final = re.compile(r"rxt_[0-9A-Za-z]+(?:_[0-9A-Za-z]*)?")
 #: What can stand bare in a line. Anything else is quoted and escaped, so that nobody can forge a field.

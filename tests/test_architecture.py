@@ -20,6 +20,7 @@ PACKAGE: Final = ROOT / "rexecd"
 #: A package's name stands for all its modules; the others are named one by one.
 FLOORS: Final[list[set[str]]] = [
     # 0: words
+    {"typed"},
     {"", "errors", "limits", "clock"},
     {"names", "portable", "printable", "der", "identity.shown", "journal"},
     # 1: pure cores
@@ -161,6 +162,7 @@ CALLERS: Final = {
     "",
     "errors",
     "limits",
+    "typed",
     "portable",
     "printable",
     "der",

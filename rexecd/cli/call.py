@@ -8,7 +8,6 @@ import functools
 import os
 import signal
 from collections.abc import Sequence
-from typing import Final
 
 from rexecd.cli import say
 from rexecd.cli.firstuse import open_session
@@ -18,10 +17,10 @@ from rexecd.client.arguments import Options, parse_arguments
 from rexecd.client.configuration import Configuration, settle
 from rexecd.client.credentials import take_token
 from rexecd.client.errors import OWN_FAULT, CallerError
+from rexecd.client.request import line_of_words
 from rexecd.client.results import SIGNAL_BASE
-from rexecd.client.runner import line_of_words
 from rexecd.client.session import Session
-from rexecd.client.times import spell_span
+from rexecd.typed import Final
 
 _STDIN: Final = 0
 #: What the completion files ask; the only word that is no option of the table.
@@ -160,6 +159,8 @@ def _leave_input() -> None:
 def _warn_of_end(seconds: float | None) -> None:
     """Say when the token expires, if that is soon."""
     if seconds is not None and seconds <= _SOON:
+        from rexecd.client.times import spell_span  # noqa: PLC0415 - seldom
+
         say.warning("rexec", f"the token expires in {spell_span(seconds)}: ask the operator for a new one")
 
 

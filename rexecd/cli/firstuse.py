@@ -6,13 +6,12 @@ people; the one behind the answer has to show the same key.
 
 import functools
 from collections.abc import Callable
-from typing import Final
 
 from rexecd.cli import say
 from rexecd.client.configuration import Configuration
 from rexecd.client.errors import ChangedKey, UnknownHost, Untrusted, UsageError
 from rexecd.client.session import Session, connect
-from rexecd.printable import printable
+from rexecd.typed import Final
 
 _QUESTION: Final = """\
 rexec: {place} is not known yet. The server's key is
@@ -60,6 +59,7 @@ def tracing(using: Configuration) -> Callable[[str], None] | None:
 def is_trusted(place: str, unknown: UnknownHost) -> bool:
     """Ask the terminal; return False where there is none. Raise Untrusted for a no."""
     from rexecd.cli.asking import ask_yes  # noqa: PLC0415 - once for each server
+    from rexecd.printable import printable  # noqa: PLC0415 - as above
 
     question = _QUESTION.format(place=printable(place), fingerprint=unknown.fingerprint)
     try:

@@ -4,9 +4,9 @@ import contextlib
 import signal
 from collections.abc import Iterator
 from types import FrameType
-from typing import Final
 
 from rexecd.client.session import Session
+from rexecd.typed import Final
 
 #: Seconds a command has to end in order when rexec was told to end.
 _MOMENT: Final = 2.0

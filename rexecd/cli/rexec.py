@@ -1,6 +1,6 @@
 """`rexec`'s first moments and its last: a secret is taken out of sight before anything slow is loaded.
 
-Rule 1: nothing of ours is imported here but inside `main`: every import is time in which the token shows.
+Rule 1: next to nothing is imported here but inside `main`: every import is time in which the token shows.
 Rule 2: what a platform or a sandbox does not allow is left undone without a word.
 """
 
@@ -8,7 +8,8 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final, NoReturn
+
+from rexecd.typed import Final, NoReturn
 
 _OPTION: Final = b"--token"
 #: Where /proc/self/stat has arg_start and arg_end, counted behind the process's name (proc(5): 48 and 49).

@@ -3,7 +3,6 @@
 import functools
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rexecd.cli import say
 from rexecd.client.configuration import Configuration
@@ -11,7 +10,7 @@ from rexecd.client.errors import CallerError
 from rexecd.client.exchange import Descriptor, Sink
 from rexecd.client.results import MAX_OUTPUT, Collector, Outcome, Stream
 from rexecd.client.session import Session
-from rexecd.client.times import spell_seconds
+from rexecd.typed import TYPE_CHECKING, Final, NamedTuple
 from rexecd.wire.messages import Offer
 
 if TYPE_CHECKING:
@@ -114,6 +113,8 @@ def execute(
         timeout=using.timeout,
     )
     if using.is_verbose:
+        from rexecd.client.times import spell_seconds  # noqa: PLC0415 - only for who wants to know
+
         ended = f"exit status {outcome.returncode} after {spell_seconds(outcome.duration)}"
         say.note("rexec", f"request {outcome.request_id}: {outcome.outcome}, {ended}")
     return outcome

@@ -8,10 +8,9 @@ masked (printable.py).
 
 import contextlib
 import sys
-from typing import Final
 
 from rexecd import portable
-from rexecd.printable import printable, without_tokens
+from rexecd.typed import Final
 
 _STDOUT: Final = 1
 
@@ -55,6 +54,8 @@ def out(text: str) -> None:
 
     What the terminal's encoding lacks is escaped too.
     """
+    from rexecd.printable import printable  # noqa: PLC0415 - as below
+
     lines = "\n".join(map(printable, text.split("\n")))
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     print(lines.encode(encoding, "backslashreplace").decode(encoding), flush=True)
@@ -79,6 +80,8 @@ def write(descriptor: int, data: bytes) -> None:
 
 
 def _speak(line: str) -> None:
+    from rexecd.printable import printable, without_tokens  # noqa: PLC0415 - a call that goes well says nothing
+
     if sys.stderr is not None:
         with contextlib.suppress(OSError, ValueError):  # there is no better place to complain
             print(printable(without_tokens(line)), file=sys.stderr, flush=True)

@@ -6,10 +6,11 @@ with rexecd.client.connect("web1", token=..., ca="ca.pem") as session:
 docs/LIBRARY.md says how it compares. What is used is loaded when it is first named: `rexec` starts fast.
 """
 
-from typing import TYPE_CHECKING, Final
+from rexecd.typed import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from rexecd.client.calls import connect, run
+    from rexecd.client.completed import CommandFailed, CommandTimedOut, NotText, Result
     from rexecd.client.errors import (
         AuthenticationFailed,
         Busy,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from rexecd.client.pool import Pool
-    from rexecd.client.results import CommandFailed, CommandTimedOut, NotText, Outcome, Result, Stream
+    from rexecd.client.results import Outcome, Stream
     from rexecd.client.session import Session
     from rexecd.client.streaming import RunningCommand
     from rexecd.wire.messages import Entry, Offer
@@ -74,14 +75,14 @@ __all__ = [
 
 #: Where each name is; errors are in `rexecd.client.errors`.
 _HOMES: Final = {
-    "CommandFailed": "rexecd.client.results",
-    "CommandTimedOut": "rexecd.client.results",
+    "CommandFailed": "rexecd.client.completed",
+    "CommandTimedOut": "rexecd.client.completed",
     "Entry": "rexecd.wire.messages",
-    "NotText": "rexecd.client.results",
+    "NotText": "rexecd.client.completed",
     "Offer": "rexecd.wire.messages",
     "Outcome": "rexecd.client.results",
     "Pool": "rexecd.client.pool",
-    "Result": "rexecd.client.results",
+    "Result": "rexecd.client.completed",
     "RunningCommand": "rexecd.client.streaming",
     "Session": "rexecd.client.session",
     "Stream": "rexecd.client.results",

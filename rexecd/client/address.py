@@ -1,9 +1,9 @@
 """Where a server is: `name`, `name:port`, `192.0.2.1:port`, `[2001:db8::1]:port`."""
 
 import re
-from typing import Final, NamedTuple
 
 from rexecd.client.errors import UsageError
+from rexecd.typed import Final, NamedTuple
 from rexecd.wire.transport import PORT
 
 _PORT: Final = re.compile(r"[0-9]{1,5}")

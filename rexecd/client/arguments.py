@@ -5,12 +5,12 @@ What follows HOST belongs to the remote side, options included.
 
 import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rexecd import __version__
 from rexecd.client.address import parse_place
 from rexecd.client.keywords import Keyword
 from rexecd.client.options import read_options, wrong
+from rexecd.typed import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from rexecd.client.values import ValueFile

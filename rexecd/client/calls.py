@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from rexecd.client import session
 from rexecd.client.captured import perform
+from rexecd.client.request import line_of
 from rexecd.client.results import MAX_OUTPUT, Outcome
-from rexecd.client.runner import line_of
 from rexecd.client.session import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Session
 from rexecd.client.signatures import Connecting
 
 if TYPE_CHECKING:
+    from rexecd.client.completed import Result
     from rexecd.client.dial import Trace
-    from rexecd.client.results import Result
     from rexecd.client.signatures import Calling, Readable
 
 

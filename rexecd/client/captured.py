@@ -5,8 +5,9 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rexecd.client.completed import NotText, Result
 from rexecd.client.errors import UsageError
-from rexecd.client.results import Collector, NotText, Outcome, Result, Stream
+from rexecd.client.results import Collector, Outcome, Stream
 from rexecd.portable import write
 from rexecd.wire.messages import Offer
 

@@ -9,7 +9,6 @@ Rule 3: nothing here connects, runs or asks; no token is read.
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
 
 from rexecd.client.address import Address, make_address, parse_place
 from rexecd.client.arguments import Options
@@ -26,6 +25,7 @@ from rexecd.client.keywords import (
     find_keyword,
     make_marks,
 )
+from rexecd.typed import Any, Final, NamedTuple
 
 SYSTEM_FILE: Final = "/etc/rexec/config"
 COMMAND_LINE: Final = "command line"
@@ -140,7 +140,7 @@ def settle(options: Options, environ: Mapping[str, str]) -> Configuration:
 def _make(
     name: str, address: Address, settings: Mapping[str, Setting], files: tuple[str, ...]
 ) -> Configuration:
-    def value(key: str) -> Any:  # noqa: ANN401 - of many types
+    def value(key: str) -> Any:
         return settings[key].value if key in settings else None
 
     return Configuration(

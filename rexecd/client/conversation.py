@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from typing import Final
 
 from rexecd.client.deadline import Deadline
 from rexecd.client.errors import ConnectionLost, ProtocolBroken, closing
-from rexecd.client.identity import refusal
 from rexecd.client.link import RECORD, Link
 from rexecd.errors import RemoteProtocolError
 from rexecd.portable import wait
+from rexecd.typed import Final
 from rexecd.wire.connection import Connection, Role
 from rexecd.wire.messages import Closed, Message
 from rexecd.wire.states import NEXT, State
@@ -60,6 +59,8 @@ class Conversation:
         except RemoteProtocolError as error:
             raise ProtocolBroken(f"{self._place}: the server broke the protocol: {error}") from None
         if message is None and self._has_ended:
+            from rexecd.client.identity import refusal  # noqa: PLC0415 - not for what goes well
+
             raise refusal(self._link.alert, self._place) or ConnectionLost(
                 f"{self._place}: the connection was lost; the server ends a running command, "
                 "unless its rule lets it finish"

@@ -10,13 +10,13 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rexecd.client.address import Address, ascii_host
 from rexecd.client.deadline import Deadline
 from rexecd.client.errors import UsageError
 from rexecd.limits import MAX_TOKEN
 from rexecd.portable import HAS_OWNERS, file_name, flags
+from rexecd.typed import TYPE_CHECKING, Final, NamedTuple
 from rexecd.wire.transport import PORT
 
 if TYPE_CHECKING:

@@ -3,13 +3,15 @@
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final, NamedTuple
 
 from rexecd.client.address import Address, ascii_host
 from rexecd.client.deadline import Deadline
 from rexecd.client.errors import ConnectFailed, UsageError
-from rexecd.client.identity import Identity
 from rexecd.client.trust import EXPIRED, SHED, Trust, explain, fingerprint_of, make_context, prove
+from rexecd.typed import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from rexecd.client.identity import Identity
 
 #: A server that vanished without a word (power, a cut cable) is noticed after idle + count x interval.
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
@@ -40,7 +42,7 @@ def dial(
     address: Address,
     trust: Trust,
     deadline: Deadline,
-    identity: Identity | None = None,
+    identity: "Identity | None" = None,
     how: Dialling = _QUIETLY,
 ) -> ssl.SSLSocket:
     """Return a connected TLS socket whose server proved itself; nothing has been sent on it.

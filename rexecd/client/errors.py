@@ -8,10 +8,9 @@ Rule 4: `may_have_run` is False only where it is certain that the command was no
 """
 
 from collections.abc import Mapping
-from typing import Final
 
-from rexecd.client.times import spell_wait
 from rexecd.errors import Code, RexecError
+from rexecd.typed import Final
 from rexecd.wire import messages
 
 #: Everything that is rexec's own: usage, network, TLS, authentication, protocol.
@@ -183,6 +182,8 @@ def refusal(answer: messages.Refused) -> CallerError:
     retry_after = None
     if kind is Busy and answer.retry_after:
         retry_after = answer.retry_after / 1000
+        from rexecd.client.times import spell_wait  # noqa: PLC0415 - not for what goes well
+
         hint = f"try again in {spell_wait(retry_after)}"
     return kind(
         _sentence(answer.code, answer.text),

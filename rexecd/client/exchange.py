@@ -8,7 +8,6 @@ Rule 3: what is raised says whether the command can have run (`CallerError.may_h
 import os
 import socket
 from collections.abc import Callable
-from typing import Final
 
 from rexecd import portable
 from rexecd.client.conversation import Conversation
@@ -17,6 +16,7 @@ from rexecd.client.errors import CallerError, ConnectionLost, UsageError, refusa
 from rexecd.client.results import Outcome, Stream, read_exit
 from rexecd.errors import Code
 from rexecd.limits import MAX_DATA
+from rexecd.typed import Final
 from rexecd.wire.messages import (
     ErrorOutput,
     Exit,

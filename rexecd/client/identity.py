@@ -9,10 +9,10 @@ import shlex
 import ssl
 import stat
 from collections.abc import Mapping
-from typing import Final, NamedTuple
 
 from rexecd.client.errors import AuthenticationFailed, UsageError
 from rexecd.portable import HAS_OWNERS, flags
+from rexecd.typed import Final, NamedTuple
 
 #: A chain has some kilobytes.
 _MAX_FILE: Final = 1024 * 1024

@@ -9,12 +9,12 @@ Rule 3: a token never stands in a configuration.
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
 
 from rexecd.client.address import make_address
-from rexecd.client.session import ANSWER_TIMEOUT, CONNECT_TIMEOUT, check_timeout
-from rexecd.client.times import parse_duration
+from rexecd.client.request import check_timeout
+from rexecd.client.session import ANSWER_TIMEOUT, CONNECT_TIMEOUT
 from rexecd.client.trust import parse_pin
+from rexecd.typed import Any, Final, NamedTuple
 from rexecd.wire.transport import PORT
 
 _LAST_PORT: Final = 65535
@@ -48,10 +48,16 @@ class Keyword(NamedTuple):
     group: str = ""
 
 
+def _parse_duration(text: str) -> float:
+    from rexecd.client.times import parse_duration  # noqa: PLC0415 - not for who says nothing of times
+
+    return parse_duration(text)
+
+
 def parse_seconds(text: str) -> float:
     """Return a number of seconds above 0, or a duration with a unit; raise ValueError."""
     try:
-        seconds = parse_duration(text) if text[-1:].isalpha() else float(text)
+        seconds = _parse_duration(text) if text[-1:].isalpha() else float(text)
     except ValueError:
         seconds = math.nan
     if not 0 < seconds <= _MOST_SECONDS:
@@ -61,7 +67,7 @@ def parse_seconds(text: str) -> float:
 
 def parse_timeout(text: str) -> float:
     """Return a command's longest time; raise ValueError or UsageError."""
-    timeout = parse_duration(text)
+    timeout = _parse_duration(text)
     check_timeout(timeout)
     return timeout
 
@@ -116,7 +122,7 @@ def _show_duration(seconds: float) -> str:
 
 
 def _read_lifetime(text: str) -> float:
-    return 0.0 if text.lower() == "no" else parse_duration(text)
+    return 0.0 if text.lower() == "no" else _parse_duration(text)
 
 
 def _show_lifetime(seconds: float) -> str:

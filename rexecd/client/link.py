@@ -9,9 +9,9 @@ import os
 import socket
 import ssl
 from collections import deque
-from typing import Final
 
 from rexecd.portable import READING, WRITING
+from rexecd.typed import Final
 
 #: One TLS record holds at most this much, and one read returns at most one record.
 RECORD: Final = 16 * 1024

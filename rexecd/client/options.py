@@ -7,7 +7,6 @@ Rule: an option's value is the next word, whatever it looks like, as in ssh(1); 
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rexecd.client.errors import UsageError
 from rexecd.client.keywords import (
@@ -19,7 +18,9 @@ from rexecd.client.keywords import (
     parse_seconds,
     parse_timeout,
 )
-from rexecd.client.session import CONNECT_TIMEOUT, check_reason
+from rexecd.client.request import check_reason
+from rexecd.client.session import CONNECT_TIMEOUT
+from rexecd.typed import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from rexecd.client.values import ValueFile

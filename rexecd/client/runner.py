@@ -3,45 +3,21 @@
 Rule: what `rexec` itself does not need is imported where it is used.
 """
 
-import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
-from rexecd.client.errors import UsageError
+from rexecd.client.request import line_of
 from rexecd.client.results import MAX_OUTPUT, Outcome
-from rexecd.limits import MAX_LINE
+from rexecd.typed import TYPE_CHECKING, Any
 from rexecd.wire.messages import Offer
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Literal, Unpack, overload
 
+    from rexecd.client.completed import Result
     from rexecd.client.exchange import Exchange, Sink
-    from rexecd.client.results import Result
     from rexecd.client.signatures import Asking, Readable
     from rexecd.client.streaming import RunningCommand
-
-
-def line_of_words(words: Sequence[str]) -> str:
-    """Return the line for the words of a command line: one alone is the line itself. Raise as `line_of`."""
-    return line_of(words[0] if len(words) == 1 else words)
-
-
-def line_of(command: str | Sequence[str]) -> str:
-    """Return the line to send: a text as it is, several words quoted as for a shell.
-
-    Raise UsageError for what is not UTF-8 or too long.
-    """
-    line = command if isinstance(command, str) else shlex.join(command)
-    try:
-        size = len(line.encode())
-    except UnicodeEncodeError as error:
-        raise UsageError(f"the command is not valid UTF-8 at character {error.start + 1}") from None
-    if size > MAX_LINE:
-        raise UsageError(
-            f"the command has {size} bytes, allowed are {MAX_LINE}", hint="send what is long as input"
-        )
-    return line
 
 
 class Runner:
@@ -68,7 +44,7 @@ class Runner:
 
     >>> session.run("both", check=True)
     Traceback (most recent call last):
-    rexecd.client.results.CommandFailed: 'both' ended with exit status 3
+    rexecd.client.completed.CommandFailed: 'both' ended with exit status 3
     """
 
     if TYPE_CHECKING:  # a start can do without them

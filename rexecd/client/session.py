@@ -11,7 +11,6 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Final, Self
 
 from rexecd.client.address import Address, parse_address
 from rexecd.client.conversation import Conversation
@@ -20,15 +19,14 @@ from rexecd.client.deadline import Deadline
 from rexecd.client.dial import Dialling, Trace, dial
 from rexecd.client.errors import CallerError, ConnectFailed, ConnectionLost, ProtocolBroken, UsageError
 from rexecd.client.exchange import WANTED_SIGNAL, Descriptor, Exchange, Memory, Sink
-from rexecd.client.identity import make_identity
 from rexecd.client.link import Link
+from rexecd.client.request import check_reason, check_timeout, line_of
 from rexecd.client.results import Outcome
-from rexecd.client.runner import Streamer, line_of
+from rexecd.client.runner import Streamer
 from rexecd.client.trust import Known, make_trust
 from rexecd.errors import RexecError
-from rexecd.limits import MAX_JUSTIFICATION
+from rexecd.typed import Final, Self
 from rexecd.wire.messages import (
-    MAX_MILLISECONDS,
     Accepted,
     Authenticate,
     Entry,
@@ -39,24 +37,16 @@ from rexecd.wire.messages import (
     Offer,
     Run,
     SignalName,
-    milliseconds,
 )
 
 #: For TCP, the handshake and the answer to the token together.
 CONNECT_TIMEOUT: Final = 15.0
 #: For the first answer to a request; the command itself may take as long as its rule says.
 ANSWER_TIMEOUT: Final = 60.0
-#: For a command, asked for by its caller: what a request can hold. Zero says there is none.
-_LEAST_TIMEOUT: Final = 0.001
-_MOST_TIMEOUT: Final = MAX_MILLISECONDS / 1000
 #: For the last word; the server does not depend on hearing it.
 _GOODBYE_TIMEOUT: Final = 1.0
 #: Most signals taken off the pipe at once.
 _MAX_SIGNALS: Final = 64
-#: Spaces people type, and that `str.isprintable` calls unprintable.
-_SPACES: Final = str.maketrans(
-    dict.fromkeys("\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}", " ")
-)
 #: A listing without an end would fill our memory.
 _MAX_ENTRIES: Final = 2_000
 
@@ -88,21 +78,17 @@ def connect(
     """
     address = parse_address(host)
     trust = make_trust(ca, pin, None if known_hosts is None else _load(known_hosts, address))
-    identity = make_identity(cert, key)
+    identity = None
+    if cert is not None or key is not None:
+        from rexecd.client.identity import make_identity  # noqa: PLC0415 - not for who has no certificate
+
+        identity = make_identity(cert, key)
     secret = check_token(token)
     deadline = Deadline(connect_timeout)
     conversation = Conversation(
         Link(dial(address, trust, deadline, identity, Dialling(family, trace))), str(address)
     )
-    try:
-        conversation.say(Authenticate(secret))
-        accepted = conversation.wait(deadline)
-    except TimeoutError as error:
-        conversation.close()
-        raise ConnectFailed(f"{address}: {error}") from None
-    except BaseException:
-        conversation.close()
-        raise
+    accepted = _authenticate(conversation, secret, deadline, address)
     if trace is not None:
         trace(
             f"the token was accepted, as {accepted.principal} in connection {accepted.connection_id}, "
@@ -111,40 +97,27 @@ def connect(
     return Session(conversation, accepted, answer_timeout=answer_timeout)
 
 
+def _authenticate(
+    conversation: Conversation, secret: bytes, deadline: Deadline, address: Address
+) -> Accepted:
+    """Return what the server says to a token it accepts; raise CallerError."""
+    try:
+        conversation.say(Authenticate(secret))
+        accepted: Accepted = conversation.wait(deadline)
+    except TimeoutError as error:
+        conversation.close()
+        raise ConnectFailed(f"{address}: {error}") from None
+    except BaseException:
+        conversation.close()
+        raise
+    return accepted
+
+
 def _load(path: str | os.PathLike[str], address: Address) -> Known:
     """Return what a file of known hosts says of a server; raise UsageError."""
     from rexecd.client.known_hosts import load  # noqa: PLC0415 - locks and patterns that a start can do without
 
     return load(os.fspath(path), address)
-
-
-def check_reason(reason: str) -> None:
-    """Raise UsageError for a reason the server would refuse: blank, not printable, too long."""
-    if not reason.strip():
-        raise UsageError("the reason is empty", hint="say in a few words why the command is run")
-    if not reason.translate(_SPACES).isprintable():
-        raise UsageError(
-            "the reason holds a control character or one that cannot be printed",
-            hint="write it as one line of plain text",
-        )
-    size = len(reason.encode())
-    if size > MAX_JUSTIFICATION:
-        raise UsageError(
-            f"the reason has {size} bytes, allowed are {MAX_JUSTIFICATION}",
-            hint="shorten it, or name the ticket that says more",
-        )
-
-
-def check_timeout(timeout: float | None) -> int:
-    """Return a caller's own timeout as a request has it, 0 for none; raise UsageError."""
-    if timeout is None:
-        return 0
-    if not _LEAST_TIMEOUT <= timeout <= _MOST_TIMEOUT:
-        raise UsageError(
-            f"the timeout is {timeout:.12g} s, allowed are {_LEAST_TIMEOUT:g} to {_MOST_TIMEOUT:.12g}",
-            hint="leave it out where the command's own will do",
-        )
-    return milliseconds(timeout)
 
 
 def _feed(source: Descriptor | int | bytes | None) -> Descriptor | Memory:

@@ -13,9 +13,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from rexecd.client.captured import Text, make_result, make_source, make_text, not_text, offer_of
+from rexecd.client.completed import Result
 from rexecd.client.errors import CallerError, TooMuchOutput, UsageError
 from rexecd.client.exchange import Exchange
-from rexecd.client.results import Outcome, Result, Stream
+from rexecd.client.results import Outcome, Stream
 
 if TYPE_CHECKING:
     from rexecd.client.signatures import Readable

@@ -3,7 +3,8 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import Final
+
+from rexecd.typed import Final
 
 _DURATION: Final = re.compile(r"(0|[1-9][0-9]{0,11})([a-z]*)")
 _UNITS: Final[Mapping[str, float]] = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -14,7 +14,6 @@ import re
 import shlex
 import ssl
 from collections.abc import Mapping
-from typing import Final, NamedTuple
 
 from rexecd.client.errors import (
     CallerError,
@@ -25,8 +24,11 @@ from rexecd.client.errors import (
     Untrusted,
     UsageError,
 )
-from rexecd.client.identity import Identity, present, refusal
+from rexecd.typed import TYPE_CHECKING, Final, NamedTuple
 from rexecd.wire.transport import ALPN
+
+if TYPE_CHECKING:
+    from rexecd.client.identity import Identity
 
 _PIN: Final = re.compile(r"sha256:([0-9A-Fa-f]{64})")
 _NOT_TLS: Final = "the server does not speak TLS"
@@ -117,12 +119,14 @@ def parse_pin(pin: str) -> bytes:
     return bytes.fromhex(match[1])
 
 
-def make_context(trust: Trust, identity: Identity | None = None) -> ssl.SSLContext:
+def make_context(trust: Trust, identity: "Identity | None" = None) -> ssl.SSLContext:
     """Return the TLS settings that demand what `trust` says; raise UsageError for a bad file."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols([ALPN])
     if identity is not None and trust.can_hold:  # else the connection is for seeing the server's key, no more
+        from rexecd.client.identity import present  # noqa: PLC0415 - not for who has no certificate
+
         present(context, identity)
     if trust.ca is None:  # the key is compared after the handshake, by `prove`
         context.check_hostname = False
@@ -213,6 +217,8 @@ def explain(error: ssl.SSLError, place: str, *, ended: str = "") -> CallerError:
     reason: str | None = getattr(error, "reason", None)
     if reason is None or isinstance(error, ssl.SSLEOFError):  # it found no fault; there is just no more
         return ConnectFailed(f"{place}: the server ended the connection during the handshake", hint=SHED)
+    from rexecd.client.identity import refusal  # noqa: PLC0415 - not for what goes well
+
     if (refused := refusal(reason, place)) is not None:
         return refused
     fallback = f"the handshake failed: {reason.lower().replace('_', ' ')}"

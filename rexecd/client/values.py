@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from rexecd.client.errors import UsageError
-from rexecd.client.runner import line_of, line_of_words
+from rexecd.client.request import line_of, line_of_words
 from rexecd.limits import MAX_LINE
 from rexecd.portable import flags
 

@@ -3,9 +3,8 @@
 The length counts the kind byte and the body. It is judged before anything is held for it.
 """
 
-from typing import Final
-
 from rexecd.errors import RemoteProtocolError
+from rexecd.typed import Final
 
 #: Bytes of the length, and of length and kind together.
 LENGTH_SIZE: Final = 4

@@ -7,7 +7,6 @@ add a quarter to its start (ADR 0002). PROTOCOL 4 describes the same table in wo
 import enum
 import math
 import signal
-from typing import Any, Final, NamedTuple
 
 from rexecd.codec import FLAG, U8, U32, U64, Blob, Catalogue, Choice, Data, Row, Text, Texts
 from rexecd.errors import Code
@@ -21,6 +20,7 @@ from rexecd.limits import (
     MAX_TEXT,
     MAX_TOKEN,
 )
+from rexecd.typed import Any, Final, NamedTuple
 
 
 class Offer(enum.IntEnum):

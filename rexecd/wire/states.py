@@ -12,8 +12,8 @@ takes those three, and the server drops them. The caller's next Run says it has 
 
 import enum
 from collections.abc import Mapping
-from typing import Final
 
+from rexecd.typed import Final
 from rexecd.wire.messages import (
     Accepted,
     Authenticate,

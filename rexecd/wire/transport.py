@@ -1,6 +1,6 @@
 """What carries the protocol (PROTOCOL 2), as far as both ends have to agree on it."""
 
-from typing import Final
+from rexecd.typed import Final
 
 #: The protocol's name in the TLS handshake. A changed protocol is another name.
 ALPN: Final = "rexec/1"

@@ -7,7 +7,7 @@ import sys
 from tests.harness import PATIENCE, Daemon
 
 #: What a call uses of the standard library; whatever these load themselves comes with them.
-USED = "binascii contextlib enum gc math os re resource select shlex signal socket ssl stat typing"
+USED = "binascii contextlib enum gc math os re resource select shlex signal socket ssl stat"
 
 #: Our own part of it.
 OURS = """
@@ -29,20 +29,19 @@ rexecd.client.deadline
 rexecd.client.dial
 rexecd.client.errors
 rexecd.client.exchange
-rexecd.client.identity
 rexecd.client.keywords
 rexecd.client.link
 rexecd.client.options
+rexecd.client.request
 rexecd.client.results
 rexecd.client.runner
 rexecd.client.session
-rexecd.client.times
 rexecd.client.trust
 rexecd.codec
 rexecd.errors
 rexecd.limits
 rexecd.portable
-rexecd.printable
+rexecd.typed
 rexecd.wire
 rexecd.wire.connection
 rexecd.wire.frames
@@ -67,7 +66,9 @@ def test_a_call_loads_what_it_needs_and_nothing_else(daemon: Daemon) -> None:
     """
     words = daemon.rexec_line("HOST", "echo", "x")
     words = words[words.index("rexecd.cli.rexec") + 1 :]
-    ran = subprocess.check_output([sys.executable, "-I", "-c", _CALL, *words], timeout=PATIENCE)
+    # Twice: what compiles a module that was never loaded is not what a call needs.
+    for _ in range(2):
+        ran = subprocess.check_output([sys.executable, "-I", "-c", _CALL, *words], timeout=PATIENCE)
     alone = subprocess.check_output([sys.executable, "-I", "-c", _ALONE.format(USED.replace(" ", ", "))])
     printed, told = ran.splitlines()
     status, loaded = json.loads(told)

@@ -51,7 +51,7 @@ def test_what_is_not_named_is_not_loaded() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
 
-    assert "['rexecd.client'] [] False\nPool run\n" == done.stdout
+    assert "['rexecd.typed', 'rexecd.client'] [] False\nPool run\n" == done.stdout
 
 
 def test_the_types_are_what_callers_expect() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rexecd.client.errors import UsageError
-from rexecd.client.runner import line_of_words
+from rexecd.client.request import line_of_words
 from rexecd.client.values import ValueFile, make_line, parse_value_file
 from rexecd.limits import MAX_LINE
 
