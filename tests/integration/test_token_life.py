@@ -104,7 +104,7 @@ def test_a_token_is_good_for_90_days_if_nothing_else_is_said(daemon: Daemon) -> 
 
 def test_an_idle_session_ends_by_itself_when_its_token_expires(daemon: Daemon) -> None:
     """Within a second, with the reason; from then on the token looks like any wrong one."""
-    token = _create(daemon, "bob", "--expires", "2s")
+    token = _create(daemon, "bob", "--expires", "4s")
     with daemon.caller(token) as caller:
         accepted = caller.accepted
         ends = wait_for(lambda: daemon.records("token-created", token_id=token[4:12]))[0]["rexec"]["expires"]
@@ -112,7 +112,7 @@ def test_an_idle_session_ends_by_itself_when_its_token_expires(daemon: Daemon) -
         late = time.time() - datetime.fromisoformat(ends).timestamp()
 
     assert accepted
-    assert accepted.expires_in in {1, 2}
+    assert 1 <= accepted.expires_in <= 4
     assert EXPIRED == end
     assert -1 < late < 2  # the record spells whole seconds
     daemon.wait_for_record("connection-closed", token_id=token[4:12], reason="the token has expired")

@@ -148,7 +148,7 @@ def test_no_secret_stands_in_a_process_list_or_an_environment(daemon: Daemon) ->
 
 def _watch_processes(stop: threading.Event, seen: set[bytes]) -> None:
     """Keep the command line and environment of every process there is, until told to stop."""
-    while not stop.wait(0.005):
+    while not stop.wait(0.03):
         for process in Path("/proc").glob("[0-9]*"):
             for name in ("cmdline", "environ"):
                 try:

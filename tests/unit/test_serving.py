@@ -74,8 +74,29 @@ def test_a_server_opens_no_socket_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
         patch.setattr(socket, "socket", forbidden)
         made = BoundedThreadingServer(listener, socketserver.BaseRequestHandler, most=1, stop=Stop())
 
-        assert made.fileno() == listener.fileno()
+        assert made.socket is listener
         assert made.server_address == listener.getsockname()
+        made.server_close()
+
+
+@pytest.mark.parametrize("end", ["stop", "drain"])
+def test_an_accept_loop_hears_of_its_end_at_once(end: str) -> None:
+    """And not when it next looks, which is a minute away here."""
+    made = _Server(1)
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 60}, daemon=True)
+    thread.start()
+    with _call(made):
+        _until(lambda: made.active == 1)  # it looks again
+        begun = time.monotonic()
+        if end == "stop":
+            made.stop_and_wait(5)
+        else:
+            made.drain(_Signals(), seconds=0)
+            made.stop.set()
+        thread.join(30)
+
+    assert time.monotonic() - begun < 30
+    assert (False, -1) == (thread.is_alive(), made.fileno())
 
 
 def test_a_surplus_connection_is_closed_and_a_free_place_is_used_again(server: _Server) -> None:
