@@ -59,6 +59,10 @@ MAX_PACKET: Final = 64 * 1024
 #: Most descriptors passed with one message: stdin, stdout, stderr.
 MAX_DESCRIPTORS: Final = 3
 
+#: What a pipe may hold that was found full; the kernel's own is 64 KiB. A user without privileges has 64 MiB
+#: for all pipes together, and gets small ones beyond that.
+WIDE_PIPE: Final = 256 * 1024
+
 #: Largest configuration file; a larger one is a mistake or an attack (ATTACKS CFG-07).
 MAX_CONFIG: Final = 1024 * 1024
 

@@ -13,6 +13,7 @@ writing, delays nobody. The same is done when the monitor ends the session or go
 service stops: what the command has written so far is the caller's.
 """
 
+import contextlib
 import fcntl
 import os
 import select
@@ -21,7 +22,7 @@ from typing import Final
 
 from rexecd.errors import RemoteProtocolError, Unavailable
 from rexecd.gateway.stream import HANG_UP, Stopping, Stream
-from rexecd.limits import MAX_DATA
+from rexecd.limits import MAX_DATA, WIDE_PIPE
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel
 from rexecd.serving import Stop
@@ -94,6 +95,7 @@ class Relay:
         self._input_left = started.input_ceiling
         self._counts = {wire.Output: 0, wire.ErrorOutput: 0, wire.Input: 0}
         self._truncated = False
+        self._widened: set[int] = set()
         self._room = bytearray(HEADER_SIZE + MAX_DATA)
         self._progress = 0.0
         self._in = memoryview(b"")
@@ -244,10 +246,13 @@ class Relay:
         try:
             written = os.write(self._stdin, self._in)
         except BlockingIOError:
+            self._widen(self._stdin)
             return
         except BrokenPipeError:  # the command does not want it; its output still counts
             self._close_stdin()
             return
+        if written < len(self._in):
+            self._widen(self._stdin)
         self._counts[wire.Input] += written
         self._in = self._in[written:]
 
@@ -265,7 +270,16 @@ class Relay:
             return
         if self._over is not None:
             self._budgets[descriptor] -= size
+        elif size == MAX_DATA:
+            self._widen(descriptor)
         self._send_piece(self._pipes[descriptor], size)
+
+    def _widen(self, pipe: int) -> None:
+        """Let a pipe hold more that was found full, so that command and gateway wait less for each other."""
+        if pipe not in self._widened:
+            self._widened.add(pipe)
+            with contextlib.suppress(OSError):  # its user has too many already
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, WIDE_PIPE)
 
     def _send_piece(self, kind: type[wire.Output | wire.ErrorOutput], size: int) -> None:
         """Send the piece that lies in the room behind its header; past the ceiling only count it."""

@@ -1,6 +1,7 @@
 """Bytes in and out: whole, in order, held back when nobody takes them, and cut where a ceiling says so."""
 
 import base64
+import fcntl
 import json
 import os
 import random
@@ -12,6 +13,7 @@ from typing import Final
 
 import pytest
 
+from rexecd.limits import WIDE_PIPE
 from tests.commands import begin
 from tests.harness import COMMANDS, SETTINGS, Daemon, wait_for
 
@@ -83,6 +85,23 @@ def test_a_command_whose_caller_reads_nothing_is_held_and_costs_no_memory(daemon
     assert held_at < 100 * 1024 * 1024
     assert (0, _MUCH) == (status, size)
     assert highest - before < 8 * 1024 * 1024
+
+
+def test_a_pipe_that_was_found_full_holds_more_from_then_on(daemon: Daemon) -> None:
+    """Command and gateway wait less for each other; a pipe with little in it stays small."""
+    with begin(daemon, "much") as begun:
+        wait_for(lambda: _is_held(begun.pid), "the command to be held")
+
+        assert {1: WIDE_PIPE, 2: 64 * 1024} == {number: _capacity(begun.pid, number) for number in (1, 2)}
+
+
+def _capacity(pid: int, number: int) -> int:
+    """Return how much a pipe of a process can hold."""
+    descriptor = os.open(f"/proc/{pid}/fd/{number}", os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)
+    finally:
+        os.close(descriptor)
 
 
 def _written(pid: int) -> int:
