@@ -110,6 +110,37 @@ def test_a_program_can_hand_over_the_token(bare: Bare, daemon: Daemon, tmp_path:
     assert (0, b"handed\n") == (done.returncode, done.stdout), done.stderr
 
 
+_PROGRAM = """
+import os, sys
+from concurrent.futures import ThreadPoolExecutor
+import rexecd.client as client
+from rexecd.client import *
+how = dict(token=os.environ["TOKEN"], ca=sys.argv[4])
+with client.connect(sys.argv[3], **how) as session:
+    print(session.run("cat", input=b"in\\n").stdout)
+    with session.stream("both") as running:
+        print(sorted(data for _, data in running), running.returncode)
+with client.Pool(sys.argv[3], size=2, **how) as pool, ThreadPoolExecutor(4) as threads:
+    print(sum(len(one.stdout) for one in threads.map(lambda _: pool.run("echo xx"), range(8))))
+try:
+    client.run(sys.argv[3], "echo", check=True, **how)
+except client.RequestError as error:
+    print(type(error).__name__)
+"""
+
+
+def test_the_library_works_there_too(daemon: Daemon) -> None:
+    """Sessions, streams, a pool, errors."""
+    line = [sys.executable, "-I", str(BARE), "-c", _PROGRAM, daemon.address, str(daemon.made.authority)]
+    environment = {**os.environ, "TOKEN": daemon.tokens["ann"]}
+    done = subprocess.run(
+        line, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+
+    expected = "b'in\\n'\n[b'err\\n', b'out\\n'] 3\n24\nRefused\n"
+    assert ("", expected) == (done.stderr, done.stdout)
+
+
 def test_ctrl_c_reaches_the_command(daemon: Daemon) -> None:
     """The wait is a socket's, and a signal wakes it."""
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Run `rexec` as where there is no `fcntl`, `termios`, `signal.SIGHUP`, poll(2) and what else Windows lacks.
+"""Run `rexec`, or with `-c` a program, without `fcntl`, `termios`, poll(2) and what else Windows lacks.
 
 Of what is hidden every use fails, also one in the standard library; select(2) refuses all but sockets.
 """
@@ -58,6 +58,9 @@ from rexecd import portable  # noqa: E402
 
 portable.ONLY_SOCKETS = True  # type: ignore[misc]
 
-from rexecd.cli.rexec import main  # noqa: E402
+if sys.argv[1] == "-c":  # a program, as for Python itself
+    exec(sys.argv[2])
+else:
+    from rexecd.cli.rexec import main
 
-sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))
