@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-floor test-system test-system-limits check lint types vectors docs docs-check fmt dev bench-quick bench-policy bench-starting \
+.PHONY: demo test test-slow test-floor test-system test-system-limits check lint types vectors docs docs-check fmt dev bench bench-quick bench-policy bench-starting \
     bench-execution bench-authentication bench-caller bench-soak bench-edge bench-audit bench-trail clean
 
 demo: $(VENV)/installed
@@ -55,6 +55,11 @@ fmt: $(VENV)/developed
 	$(BIN)/ruff format .
 
 dev: $(VENV)/developed
+
+# Everything side by side with what does the same job; PEERS=--install fetches that (as root, on Debian).
+bench: $(VENV)/installed
+	benchmarks/peers.sh $(BIN)/python $(PEERS)
+	$(BIN)/python -m benchmarks.bench $(BENCH)
 
 bench-quick: $(VENV)/installed
 	$(BIN)/python -m benchmarks.quick
