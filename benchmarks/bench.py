@@ -191,7 +191,7 @@ def own_user(directory: Path) -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def another_user(directory: Path) -> Iterator[Peer]:
-    """Run rexecd as it comes: commands are another user, without capabilities, ended with all they started."""
+    """Run rexecd as it comes: commands are another user, without capabilities."""
     if os.geteuid() != 0:
         raise RuntimeError("only root can run commands as another user")
     with rexecd(directory, _WIDE) as peer:
