@@ -164,6 +164,19 @@ def test_bash_takes_what_it_cuts_in_two_as_one_word(prompt: Prompt, home: Home, 
 
 
 @needs_tmux
+def test_what_there_is_nothing_to_say_of_is_listed_alone(shell: str, prompt: Prompt, home: Home) -> None:
+    """No dash with nothing behind it."""
+    file = home.directory / f"completion.{shell}"
+    file.write_text(home.run("--completion", shell).stdout)
+    before = {"zsh": ["autoload -Uz compinit", "compinit -u -D"]}
+    screen = prompt(shell, *before.get(shell, []), f"source {file}")
+    screen.type("rexec we")
+    screen.press("Tab", "Tab", "Tab")
+
+    assert "--" not in screen.expect("web2").partition("rexec we")[2]
+
+
+@needs_tmux
 def test_a_shell_finds_the_file_where_it_looks_for_it(shell: str, prompt: Prompt, home: Home) -> None:
     """As a package installs it; a host with its port is one word."""
     places = {
