@@ -17,5 +17,7 @@ restore_signals()
 if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# What whoever runs the tests has configured for himself is not what is tested.
+# What whoever runs the tests has configured for himself is not what is tested, and his home is not for what
+# they leave: below a device nobody makes a directory, root neither.
 os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
+os.environ["XDG_CACHE_HOME"] = "/dev/null"

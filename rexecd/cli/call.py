@@ -91,7 +91,7 @@ def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> in
     line = _make_line(options)
     if using.is_verbose:
         _tell_plan(using)
-    token = take_token(using.token, using.address.host)
+    token = take_token(using.token, using.address)
     command = Command(line, options.reason, using, has_input=has_input)
 
     connect = functools.partial(open_session, using, token)

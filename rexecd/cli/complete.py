@@ -95,7 +95,7 @@ def _ask(using: Configuration) -> list[Entry]:
     try:
         with connect(
             str(using.address),
-            token=take_token(token, using.address.host),
+            token=take_token(token, using.address),
             ca=using.ca,
             pin=using.pin,
             known_hosts=using.known_hosts,

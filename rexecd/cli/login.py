@@ -42,7 +42,7 @@ def login(options: Options, environ: Mapping[str, str]) -> int:
     fingerprint = _recognise(using)
     if not is_new:
         _ask_to_replace(using, path)
-    token = take_token(given, using.address.host) if given is not None else _ask_token(using)
+    token = take_token(given, using.address) if given is not None else _ask_token(using)
     check_token(token)
     said = _try(using, fingerprint, token)
     store(path, check_token(token) + b"\n")
@@ -105,7 +105,7 @@ def _ask_to_replace(using: Configuration, path: str) -> None:
 def _ask_token(using: Configuration) -> str:
     """Return the token: typed unseen, or the first line of an input that is no terminal; raise UsageError."""
     if not os.isatty(_STDIN):
-        return take_token(Source(file="-"), using.address.host)
+        return take_token(Source(file="-"), using.address)
     try:
         token = ask_secret(f"Token for {printable(str(using.address))} (it is not shown): ")
     except OSError:

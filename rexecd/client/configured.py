@@ -58,7 +58,7 @@ def _token(using: Configuration) -> str:
         raise UsageError(
             "token file '-': standard input is not read for a token here", hint="name a file, or give token="
         )
-    return take_token(using.token, using.address.host)
+    return take_token(using.token, using.address)
 
 
 def _path(path: str | os.PathLike[str] | None) -> str | None:

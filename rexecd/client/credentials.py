@@ -56,17 +56,17 @@ class Source(NamedTuple):
     is_guarded: bool = False
 
 
-def take_token(source: Source | None, host: str) -> str:
-    """Return the token, unchecked; raise UsageError where there is none. `host` is told to a program."""
+def take_token(source: Source | None, address: Address) -> str:
+    """Return the token, unchecked; raise UsageError where there is none. A program is told the host."""
     if source is None:
         raise UsageError(
-            "there is no token",
+            f"there is no token for {address}",
             hint="'rexec login HOST' sets one up; or give --token-file FILE, or set REXEC_TOKEN_FILE",
         )
     if source.text is not None:
         return source.text
     if source.command:
-        return _ask_program(source.command, host)
+        return _ask_program(source.command, address.host)
     if source.file == "-":
         return _first_line()
     return _read(str(source.file), is_guarded=source.is_guarded)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from rexecd import portable
 from rexecd.client.conversation import Conversation
 from rexecd.client.deadline import Deadline
-from rexecd.client.errors import CallerError, ConnectionLost, UsageError, refusal
+from rexecd.client.errors import TRY_LATER, CallerError, ConnectionLost, UsageError, refusal
 from rexecd.client.results import Outcome, Stream, read_exit
 from rexecd.errors import Code
 from rexecd.limits import MAX_DATA
@@ -140,9 +140,16 @@ class Exchange:
             else:
                 self._move_in_time()
         except CallerError as error:
-            error.may_have_run = self._may_have_run(error)
+            self._complete(error)
             raise
         return self._outcome
+
+    def _complete(self, error: CallerError) -> None:
+        """Add what is known here: whether the command can have run, and by what number it is found."""
+        error.request_id = error.request_id or self.request_id
+        error.may_have_run = self._may_have_run(error)
+        if error.may_have_run and error.exit_status == TRY_LATER:
+            error.hint = "the command may have run: find out how far it came before you run it again"
 
     def _may_have_run(self, error: CallerError) -> bool:
         """Return False where the server cannot have taken the request, or says that it has not."""

@@ -137,9 +137,9 @@ def make_context(trust: Trust, identity: "Identity | None" = None) -> ssl.SSLCon
     try:
         context.load_verify_locations(cafile=trust.ca)
     except ssl.SSLError:
-        raise UsageError(f"{trust.ca}: no certificate in PEM form") from None
+        raise UsageError(f"authority {trust.ca!r}: no certificate in PEM form") from None
     except OSError as error:
-        raise UsageError(f"{trust.ca}: {error.strerror}") from None
+        raise UsageError(f"authority {trust.ca!r}: {error.strerror}") from None
     return context
 
 

@@ -1,20 +1,28 @@
 # Completion of rexec(1) for bash. Nothing of the line is evaluated here: rexec is asked what fits.
 
 _rexec() {
-    local words=("${COMP_WORDS[@]:0:COMP_CWORD+1}") current=${COMP_WORDS[COMP_CWORD]} candidate
+    local rest=${COMP_LINE:0:COMP_POINT} last=-1 piece prefix candidate
+    local words=()
     COMPREPLY=()
-    if declare -F _get_comp_words_by_ref >/dev/null; then
-        # HOST:PORT and --name=value are one word each.
-        local cur cword
-        _get_comp_words_by_ref -n := cur words cword
-        words=("${words[@]:0:cword}" "$cur")
-        current=$cur
-    fi
+    # Readline cuts at ':' and '=' too, and completes the last piece alone; for rexec HOST:PORT and
+    # --name=value are one word each.
+    for piece in "${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
+        if [[ $last == -1 || $rest == [[:blank:]]* ]]; then
+            words[++last]=
+            rest=${rest#"${rest%%[![:blank:]]*}"}
+        fi
+        [[ $rest == "$piece"* ]] || piece=$rest # the cursor is in it
+        rest=${rest#"$piece"}
+        words[last]+=$piece
+    done
+    [[ $piece == *[!:=]* ]] || piece=
+    prefix=${words[last]%"$piece"}
     while IFS=$'\t' read -r candidate _; do
         case $candidate in
             :files) compopt -o default; return ;;
         esac
-        case $current in
+        candidate=${candidate#"$prefix"}
+        case $piece in
             [\"\']*) ;; # readline closes the quote that was opened
             *) printf -v candidate %q "$candidate" ;;
         esac
@@ -22,9 +30,6 @@ _rexec() {
     done < <("${1/#\~/$HOME}" --complete bash "${words[@]:1}" 2>/dev/null)
     if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]]; then
         compopt -o nospace
-    fi
-    if declare -F __ltrim_colon_completions >/dev/null; then
-        __ltrim_colon_completions "$current"
     fi
 }
 

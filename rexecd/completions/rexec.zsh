@@ -13,10 +13,10 @@ _rexec() {
             continue
         elif [[ ${line%%$'\t'*} == *= ]]; then
             part+=("${line%%$'\t'*}")
-            part_shown+=("${line/$'\t'/  -- }")
+            part_shown+=("${${line%$'\t'}/$'\t'/  -- }")
         else
             whole+=("${line%%$'\t'*}")
-            whole_shown+=("${line/$'\t'/  -- }")
+            whole_shown+=("${${line%$'\t'}/$'\t'/  -- }")
         fi
     done
     (( $#whole )) && compadd -l -d whole_shown -a whole

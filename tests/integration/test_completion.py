@@ -136,6 +136,47 @@ def test_a_line_is_completed_from_host_to_choice(shell: str, prompt: Prompt, hom
 
 
 @needs_tmux
+@pytest.mark.parametrize("has_package", [False, True])
+def test_bash_takes_what_it_cuts_in_two_as_one_word(prompt: Prompt, home: Home, has_package: bool) -> None:
+    """A host with its port, and a name with its value, with the package bash-completion and without it."""
+    if has_package and not BASH_COMPLETION.exists():
+        pytest.skip("bash-completion is not installed")
+    file = home.directory / "completion.bash"
+    file.write_text(home.run("--completion", "bash").stdout)
+    home.write("TokenFile ~/token", f"CA {home.daemon.made.authority}")
+    address = home.daemon.address
+    screen = prompt("bash", *([f". {BASH_COMPLETION}"] if has_package else []), f"source {file}")
+    screen.type(f"rexec {address} man")
+    screen.press("Tab")
+    screen.expect(f"rexec {address} many")
+    screen.type("--col")
+    screen.press("Tab")
+    screen.expect("many --color=")
+    screen.press("Tab", "Tab")
+    screen.expect("green")
+    screen.type("r")
+    screen.press("Tab")
+    screen.type("--count=3 name v1 /usr")
+    screen.expect(f"rexec {address} many --color=red --count=3 name v1 /usr")
+    screen.press("Enter")
+
+    screen.expect('"--count=3", "name"')
+
+
+@needs_tmux
+def test_what_there_is_nothing_to_say_of_is_listed_alone(shell: str, prompt: Prompt, home: Home) -> None:
+    """No dash with nothing behind it."""
+    file = home.directory / f"completion.{shell}"
+    file.write_text(home.run("--completion", shell).stdout)
+    before = {"zsh": ["autoload -Uz compinit", "compinit -u -D"]}
+    screen = prompt(shell, *before.get(shell, []), f"source {file}")
+    screen.type("rexec we")
+    screen.press("Tab", "Tab", "Tab")
+
+    assert "--" not in screen.expect("web2").partition("rexec we")[2]
+
+
+@needs_tmux
 def test_a_shell_finds_the_file_where_it_looks_for_it(shell: str, prompt: Prompt, home: Home) -> None:
     """As a package installs it; a host with its port is one word."""
     places = {

@@ -101,6 +101,27 @@ def test_what_the_command_says_has_the_line_to_itself(monkeypatch: pytest.Monkey
     assert [b"x", b"half a ", b"x", b"line\n", b"x"] == [data for _, data in screen.passed]
 
 
+@pytest.mark.parametrize(("columns", "expected"), [(32, 31), (200, 56), (0, 56)])
+def test_the_line_fits_the_terminal_it_is_on(
+    monkeypatch: pytest.MonkeyPatch, columns: int, expected: int
+) -> None:
+    """Standard error's: output goes elsewhere, and a line that wraps cannot be taken away again."""
+    screen = Screen()
+    made = screen.make(monkeypatch, 2)
+
+    def measure(descriptor: int) -> os.terminal_size:
+        if descriptor != 2:
+            raise OSError
+        return os.terminal_size((columns, 24))
+
+    monkeypatch.setattr(os, "get_terminal_size", measure)
+    made.send(2**20)
+    screen.now = 3.0
+    made.take(Stream.STDOUT, b"x" * 2**20)
+
+    assert expected == len(screen.shown)
+
+
 def test_output_that_is_seen_itself_needs_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a terminal only the input's way is shown."""
     screen = Screen()

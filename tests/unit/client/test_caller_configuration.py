@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rexecd.client import configuration
+from rexecd.client.address import parse_address
 from rexecd.client.arguments import parse_arguments
 from rexecd.client.configfile import load, matches, parse, parse_option
 from rexecd.client.configuration import Configuration, settle
@@ -479,7 +480,7 @@ def test_a_file_is_read_for_one_host(home: Path) -> None:
 def test_a_program_that_gives_no_token_is_named(script: str, said: str) -> None:
     """And nothing it printed is."""
     with pytest.raises(UsageError) as caught:
-        check_token(take_token(Source(command=("/bin/sh", "-c", script)), "web1"))
+        check_token(take_token(Source(command=("/bin/sh", "-c", script)), parse_address("web1")))
 
     assert said in str(caught.value)
 
@@ -488,17 +489,17 @@ def test_a_program_prints_the_token_and_hears_the_host() -> None:
     """The first line only, as password managers print; no input is taken."""
     script = f"cat; test $REXEC_HOST = web1 && echo {TOKEN} && echo note"
 
-    assert TOKEN == take_token(Source(command=("/bin/sh", "-c", script)), "web1")
+    assert TOKEN == take_token(Source(command=("/bin/sh", "-c", script)), parse_address("web1"))
 
 
 def test_a_program_that_is_not_there_is_said() -> None:
     """With its name."""
     with pytest.raises(UsageError, match="TokenCommand '/nonexistent': No such file"):
-        take_token(Source(command=("/nonexistent",)), "web1")
+        take_token(Source(command=("/nonexistent",)), parse_address("web1"))
 
 
 def test_a_program_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for ever."""
     monkeypatch.setattr("rexecd.client.credentials.COMMAND_TIMEOUT", 0.2)
     with pytest.raises(UsageError, match="it did not end within"):
-        take_token(Source(command=("/bin/sleep", "300")), "web1")
+        take_token(Source(command=("/bin/sleep", "300")), parse_address("web1"))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rexecd.client.address import parse_address
 from rexecd.client.arguments import parse_arguments
 from rexecd.client.configuration import settle
 from rexecd.client.credentials import check_token, take_token
@@ -18,7 +19,7 @@ from tests.unit.client.fake_server import TOKEN, make_token
 def find_token(option: str | None, file: str | None, environ: Mapping[str, str]) -> str:
     """Return the token a command line with these options is sent with."""
     given = [*(["--token", option] if option else []), *([f"--token-file={file}"] if file else [])]
-    return take_token(settle(parse_arguments([*given, "web1"]), environ).token, "web1")
+    return take_token(settle(parse_arguments([*given, "web1"]), environ).token, parse_address("web1"))
 
 
 def keep(path: Path, text: str, mode: int = 0o600) -> str:
@@ -88,7 +89,7 @@ def test_the_first_place_with_a_token_wins(tmp_path: Path) -> None:
 )
 def test_no_token_anywhere_says_where_to_put_one(environ: Mapping[str, str]) -> None:
     """Empty variables are as good as none."""
-    with pytest.raises(UsageError, match="there is no token") as caught:
+    with pytest.raises(UsageError, match="there is no token for web1:7512") as caught:
         find_token(None, None, environ)
 
     assert "--token-file" in str(caught.value.hint)

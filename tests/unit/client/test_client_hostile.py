@@ -127,6 +127,19 @@ def test_the_servers_last_word_is_what_is_raised(
     assert (status, True) == (caught.value.exit_status, session.is_closed)
 
 
+@pytest.mark.parametrize("code", [Code.BUSY, Code.UNAVAILABLE])
+@pytest.mark.parametrize(("messages", "request_id"), [((), ""), ((Started("r-1"),), "r-1")])
+def test_trying_again_is_not_advised_where_a_command_may_have_run(
+    call: Call, messages: tuple[Message, ...], request_id: str, code: Code
+) -> None:
+    """It could run twice; the operator's trail knows, by the number of the request."""
+    with pytest.raises(client.SessionClosed) as caught:
+        call(answer(*messages, Closed(code, ""))).run("x")
+
+    assert "the command may have run: find out how far it came before you run it again" == caught.value.hint
+    assert (True, request_id) == (caught.value.may_have_run, caught.value.request_id)
+
+
 def test_a_last_word_between_commands_is_heard(call: Call) -> None:
     """Also where the server closed long before we ask again."""
     has_closed = threading.Event()

@@ -222,7 +222,7 @@ def test_an_authority_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     empty = tmp_path / "empty.pem"
     empty.write_text("nothing here")
     for path, said in ((tmp_path / "none.pem", "No such file"), (empty, "no certificate in PEM form")):
-        with pytest.raises(client.UsageError, match=said):
+        with pytest.raises(client.UsageError, match=f"^authority '{path}': {said}"):
             client.connect("127.0.0.1:1", token=TOKEN, ca=path)
 
 

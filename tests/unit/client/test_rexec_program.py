@@ -297,6 +297,16 @@ def test_json_names_every_ending(
     assert (told["request_id"], told["truncated"]) == ("r", False)
 
 
+@pytest.mark.parametrize("messages", [(), (Closed(Code.UNAVAILABLE, ""),), (Output(b"x"),)])
+def test_json_numbers_a_request_whose_end_nobody_heard(
+    rexec: Rexec, capfdbinary: Capture, messages: tuple[Message, ...]
+) -> None:
+    """The operator finds in the trail what the caller has not been told."""
+    _, told = run_to_json(rexec, capfdbinary, Started("r"), *messages)
+
+    assert ("failed", "r") == (told["outcome"], told["request_id"])
+
+
 def test_json_keeps_what_came_before_a_failure(rexec: Rexec, capfdbinary: Capture) -> None:
     """The session is closed in the middle of the output."""
     status, told = run_to_json(
