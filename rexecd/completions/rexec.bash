@@ -1,7 +1,7 @@
 # Completion of rexec(1) for bash. Nothing of the line is evaluated here: rexec is asked what fits.
 
 _rexec() {
-    local words=("${COMP_WORDS[@]:0:COMP_CWORD+1}") current=${COMP_WORDS[COMP_CWORD]} candidate
+    local words=("${COMP_WORDS[@]:0:COMP_CWORD+1}") current=${COMP_WORDS[COMP_CWORD]} candidate is_open=
     COMPREPLY=()
     if declare -F _get_comp_words_by_ref >/dev/null; then
         # HOST:PORT and --name=value are one word each.
@@ -10,14 +10,17 @@ _rexec() {
         words=("${words[@]:0:cword}" "$cur")
         current=$cur
     fi
+    # Inside a quote that began the word and is open, readline inserts what it is given as it is.
+    [[ $current == [\"\']* && ${current:1} != *[\"\'\\]* ]] && is_open=yes
     while IFS=$'\t' read -r candidate _; do
         case $candidate in
             :files) compopt -o default; return ;;
         esac
-        case $current in
-            [\"\']*) ;; # readline closes the quote that was opened
-            *) printf -v candidate %q "$candidate" ;;
-        esac
+        if [[ -z $is_open ]]; then
+            printf -v candidate %q "$candidate"
+        elif [[ $candidate == *[\"\'\\\$\`!]* ]]; then
+            continue # it would end the quote, or mean something in it
+        fi
         COMPREPLY+=("$candidate")
     done < <("${1/#\~/$HOME}" --complete bash "${words[@]:1}" 2>/dev/null)
     if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *= ]]; then
