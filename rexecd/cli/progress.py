@@ -5,7 +5,6 @@ Rule: it stands alone on its line or not at all. What the command writes to the 
 
 import math
 import os
-import shutil
 import stat
 import time
 from collections.abc import Callable
@@ -19,7 +18,9 @@ _PATIENCE: Final = 2.0
 _PERIOD: Final = 0.2
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 _KIBI: Final = 1024
-_STDIN, _STDOUT = 0, 1
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
+#: Where a terminal does not say how wide it is.
+_USUAL_WIDTH: Final = 80
 
 
 class Counted(Descriptor):
@@ -101,7 +102,7 @@ class Progress:
             return
         self._drawn = now
         text = make_line(self._sent, self._received, self._total, now - self._begun)
-        text = text[: shutil.get_terminal_size().columns - 1]
+        text = text[: _columns() - 1]
         self._write(f"\r{text:{self._width}}")
         self._width = len(text)
 
@@ -109,6 +110,14 @@ class Progress:
         if self._width:
             self._write(f"\r{'':{self._width}}\r")
             self._width = 0
+
+
+def _columns() -> int:
+    """Return how wide the terminal is the line stands on; standard output is mostly another or none."""
+    try:
+        return os.get_terminal_size(_STDERR).columns or _USUAL_WIDTH
+    except OSError:
+        return _USUAL_WIDTH
 
 
 def make_line(sent: int, received: int, total: int | None, seconds: float) -> str:
