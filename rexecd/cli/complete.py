@@ -89,12 +89,21 @@ def _listing(words: Sequence[str]) -> Sequence[Entry]:
     return entries
 
 
+def _is_known(using: Configuration) -> bool:
+    """Return whether something says how to recognise the server; no other one is even connected to."""
+    if using.ca is not None or using.pin is not None:
+        return True
+    return using.known_hosts is not None and bool(known_hosts.load(using.known_hosts, using.address).keys)
+
+
 def _ask(using: Configuration) -> list[Entry]:
     """Return what a server lists; nothing where that would need somebody."""
     token = using.token
     if token is None or token.command or token.file == "-":
         return []
     try:
+        if not _is_known(using):
+            return []
         with connect(
             str(using.address),
             token=take_token(token, using.address.host),

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -255,6 +256,18 @@ def test_the_key_asks_nobody(complete: Complete, home: Home, tmp_path: Path) -> 
 
     assert 0 == home.run("--list", "web1").returncode
     assert "many" in complete("web1", "")
+
+
+def test_a_server_that_is_not_known_is_not_even_connected_to(complete: Complete, home: Home) -> None:
+    """What is typed half can be anybody's name."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        home.write("TokenFile ~/token")
+
+        assert [] == complete(address, "")
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 def test_a_server_that_does_not_answer_is_asked_once_in_a_while(complete: Complete, home: Home) -> None:
