@@ -24,17 +24,22 @@ _MOST_TOLD: Final = 300.0
 
 
 def attempt(
-    once: Callable[[], _Answer], *, retries: int, tell: Callable[[CallerError, float], None]
+    once: Callable[[], _Answer],
+    *,
+    retries: int,
+    tell: Callable[[CallerError, float], None],
+    is_given_up: Callable[[], bool],
 ) -> _Answer:
     """Return what `once` returns, tried again up to `retries` times; raise what its last one raised.
 
-    `tell` hears of each failure, and how many seconds pass before the next try.
+    `tell` hears of each failure, and how many seconds pass before the next try. There is none where
+    `is_given_up` says so.
     """
     for number in range(retries):
         try:
             return once()
         except CallerError as error:
-            if not is_worth_it(error):
+            if is_given_up() or not is_worth_it(error):
                 raise
             seconds = pause(number, error.retry_after)
             tell(error, seconds)

@@ -111,7 +111,12 @@ def _perform(options: Options, interrupts: Interrupts, *, has_input: bool) -> in
     from rexecd.cli.attempts import attempt, tell_person  # noqa: PLC0415 - only for who wants more than one
 
     tell = open_events().retrying if options.is_lines else tell_person
-    return attempt(once, retries=using.retry, tell=_tell_nobody if using.is_quiet else tell)
+    return attempt(
+        once,
+        retries=using.retry,
+        tell=_tell_nobody if using.is_quiet else tell,
+        is_given_up=lambda: interrupts.is_given_up,  # the signal went down with the request
+    )
 
 
 def _make_line(options: Options) -> str:

@@ -20,7 +20,7 @@ from rexecd.client.credentials import config_directory, take_token
 from rexecd.client.errors import CallerError
 from rexecd.client.listcache import keep, path_of, recall
 from rexecd.client.session import connect
-from rexecd.client.suggesting import Sources, suggest
+from rexecd.client.suggesting import Sources, Suggestion, suggest
 from rexecd.printable import printable
 from rexecd.wire.messages import Entry
 
@@ -35,10 +35,12 @@ def complete(words: Sequence[str]) -> int:
     if shell == "bash":  # which hands its words over as they were typed
         line = [_without_quotes(word) for word in line]
     found = suggest(line, Sources(_hosts, _listing))
-    say.answer(
-        "".join(f"{each.text}\t{printable(each.about)}\n" for each in found if each.text.isprintable())
-    )
+    say.answer("".join(f"{_line(each)}\n" for each in found if each.text.isprintable()))
     return 0
+
+
+def _line(each: Suggestion) -> str:
+    return f"{each.text}\t{printable(each.about)}" if each.about else each.text
 
 
 def _without_quotes(word: str) -> str:
@@ -87,12 +89,21 @@ def _listing(words: Sequence[str]) -> Sequence[Entry]:
     return entries
 
 
+def _is_known(using: Configuration) -> bool:
+    """Return whether something says how to recognise the server; no other one is even connected to."""
+    if using.ca is not None or using.pin is not None:
+        return True
+    return using.known_hosts is not None and bool(known_hosts.load(using.known_hosts, using.address).keys)
+
+
 def _ask(using: Configuration) -> list[Entry]:
     """Return what a server lists; nothing where that would need somebody."""
     token = using.token
     if token is None or token.command or token.file == "-":
         return []
     try:
+        if not _is_known(using):
+            return []
         with connect(
             str(using.address),
             token=take_token(token, using.address),

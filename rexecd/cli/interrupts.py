@@ -35,6 +35,11 @@ class Interrupts:
         #: The signal that ends rexec in a moment; 0 for none.
         self._ending = 0
 
+    @property
+    def is_given_up(self) -> bool:
+        """Return whether somebody wanted the running command to end, however that went."""
+        return bool(self._told or self._ending)
+
     @contextlib.contextmanager
     def attending(self, session: Session) -> Iterator[None]:
         """Let the running command of `session` get the first one, also if it comes as a wait begins."""

@@ -19,8 +19,8 @@ _PERIOD: Final = 0.2
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 _KIBI: Final = 1024
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
-#: Of a terminal that does not say how wide it is.
-_COLUMNS: Final = 80
+#: Where a terminal does not say how wide it is.
+_USUAL_WIDTH: Final = 80
 
 
 class Counted(Descriptor):
@@ -112,6 +112,14 @@ class Progress:
             self._width = 0
 
 
+def _columns() -> int:
+    """Return how wide the terminal is the line stands on; standard output is mostly another or none."""
+    try:
+        return os.get_terminal_size(_STDERR).columns or _USUAL_WIDTH
+    except OSError:
+        return _USUAL_WIDTH
+
+
 def make_line(sent: int, received: int, total: int | None, seconds: float) -> str:
     """Return the line: how many bytes in each direction, of how many where that is known, and how fast."""
     parts = []
@@ -132,14 +140,6 @@ def spell_size(size: float) -> str:
         size /= _KIBI
         unit += 1
     return f"{size:.1f} {_UNITS[unit]}" if unit else f"{size:.0f} B"
-
-
-def _columns() -> int:
-    """Return how wide the terminal is; output, whose width `shutil` tells, goes elsewhere."""
-    try:
-        return os.get_terminal_size(_STDERR).columns or _COLUMNS
-    except OSError:
-        return _COLUMNS
 
 
 def _left_in(descriptor: int) -> int | None:

@@ -25,13 +25,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             _hide_token()
             _leave_no_core()
         from rexecd.cli import call  # noqa: PLC0415 - rule 1
-    except KeyboardInterrupt:
-        return _SIGINT_STATUS
+
+        if argv is None:
+            gc.freeze()
+            gc.enable()
+        status = call.main(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:  # also behind `call.main`'s own handlers, while its last word cannot be written
+        status = _SIGINT_STATUS
     if argv is None:
-        gc.freeze()
-        gc.enable()
-        _leave(call.main(sys.argv[1:]))
-    return call.main(argv)
+        _leave(status)
+    return status
 
 
 def _leave(status: int) -> NoReturn:

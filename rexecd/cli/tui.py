@@ -18,6 +18,7 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.key_binding.key_processor import KeyPressEvent
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import Style
 
@@ -38,6 +39,7 @@ _STYLE: Final = {
     "bad": "ansired",
     "rprompt": "",
 }
+_MOST_ROW_DIGITS: Final = 5
 #: What else ends the program while nothing runs; SIGINT is prompt_toolkit's own.
 _ENDING: Final = (signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 #: What prompt_toolkit and its event loop put handlers of their own on.
@@ -99,10 +101,16 @@ class RichEditor:
         self._ended = [] if outcome is None else _spell(outcome)
 
     def _make_bindings(self) -> KeyBindings:
-        """Have Enter take what is selected in the menu, and send nothing yet; Tab as below."""
+        """Have Enter take what is selected in the menu, and send nothing yet; Tab as below; and no mouse.
+
+        The library takes every `ESC [ 31 m` that comes as keys for a mouse, and fails, with a traceback on
+        the screen, at those that are none; and at a place of the cursor that is no number Python reads.
+        """
         bindings = KeyBindings()
         bindings.add("enter", filter=completion_is_selected)(_take_selected)
         bindings.add("tab")(self._complete)
+        bindings.add(Keys.Vt100MouseEvent)(_ignore)
+        bindings.add(Keys.CPRResponse, save_before=lambda _event: False)(_hear_of_cursor)
         return bindings
 
     def _complete(self, event: KeyPressEvent) -> None:
@@ -178,6 +186,16 @@ class _Completer(Completer):
 
 def _take_selected(event: KeyPressEvent) -> None:
     event.current_buffer.complete_state = None
+
+
+def _ignore(_event: KeyPressEvent) -> None:
+    pass
+
+
+def _hear_of_cursor(event: KeyPressEvent) -> None:
+    row = event.data[2:].partition(";")[0]
+    if len(row) <= _MOST_ROW_DIGITS:
+        event.app.renderer.report_absolute_cursor_row(int(row))
 
 
 @contextlib.contextmanager

@@ -30,6 +30,8 @@ _MAX_FILE: Final = 4 * MAX_TOKEN
 _STDIN: Final = 0
 #: Seconds a program has to print the token; somebody may have to unlock a password store first.
 COMMAND_TIMEOUT: Final = 120.0
+#: Seconds for the rest of what it printed, once it has ended and its line is here.
+_AFTERWARDS: Final = 0.5
 
 
 def check_token(text: str) -> bytes:
@@ -129,6 +131,8 @@ class _Asked:
         self._printed = b""
         self._error: Exception | None = None
         self._is_begun = threading.Event()
+        #: All that counts was printed: a line, or everything.
+        self._is_read = threading.Event()
         self._thread = threading.Thread(target=self._run, name="token", daemon=True)
 
     def answer(self, deadline: Deadline) -> tuple[int, bytes]:
@@ -138,14 +142,16 @@ class _Asked:
         """
         try:
             self._begin()
-            self._thread.join(deadline.remaining())
-            if self._thread.is_alive():
+            if not self._is_read.wait(deadline.remaining()):
                 raise TimeoutError
             if self._error is not None or self._process is None:
                 raise self._error or OSError
+            status = self._process.wait(deadline.remaining())
+            # What it left behind, such as an agent, may hold its output open for as long as it likes.
+            self._thread.join(_AFTERWARDS)
             if len(self._printed) > _MAX_FILE:
                 raise ValueError(f"it prints more than {_MAX_FILE} bytes")
-            return self._process.wait(deadline.remaining()), self._printed
+            return status, self._printed
         except BaseException:
             self._end()
             raise
@@ -168,11 +174,20 @@ class _Asked:
             self._is_begun.set()
             if self._process.stdout is not None:
                 with self._process.stdout as printed:
-                    self._printed = printed.read(_MAX_FILE + 1)
+                    self._read(printed.fileno())
+                if len(self._printed) > _MAX_FILE:
+                    self._process.kill()
         except (OSError, ValueError) as error:
             self._error = error
         finally:
             self._is_begun.set()
+            self._is_read.set()
+
+    def _read(self, descriptor: int) -> None:
+        while piece := os.read(descriptor, _MAX_FILE + 1 - len(self._printed)):
+            self._printed += piece
+            if b"\n" in piece:
+                self._is_read.set()
 
     def _end(self) -> None:
         self._is_begun.wait()

@@ -18,6 +18,8 @@ from rexecd.typed import Any, Final, NamedTuple
 from rexecd.wire.transport import PORT
 
 _LAST_PORT: Final = 65535
+#: Python itself refuses those of more than some thousand, in words of its own.
+_MOST_DIGITS: Final = 20
 #: More than the system's timers hold would be no time at all.
 _MOST_SECONDS: Final = 1e6
 #: More would be a loop that nobody waits for.
@@ -60,6 +62,8 @@ def parse_seconds(text: str) -> float:
         seconds = _parse_duration(text) if text[-1:].isalpha() else float(text)
     except ValueError:
         seconds = math.nan
+    if not text.isascii() or "_" in text:  # which Python takes for numbers too
+        seconds = math.nan
     if not 0 < seconds <= _MOST_SECONDS:
         raise ValueError(f"{text!r} is not a number of seconds above 0")
     return seconds
@@ -74,16 +78,23 @@ def parse_timeout(text: str) -> float:
 
 def parse_port(text: str) -> int:
     """Return a port's number; raise ValueError or UsageError."""
-    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= _LAST_PORT):
+    port = _parse_number(text)
+    if port is None or not 0 < port <= _LAST_PORT:
         raise ValueError(f"{text!r} is not a port, a number from 1 to {_LAST_PORT}")
-    return int(text)
+    return port
 
 
 def parse_retry(text: str) -> int:
     """Return how often to try again; raise ValueError."""
-    if not (text.isascii() and text.isdecimal() and int(text) <= MOST_RETRIES):
+    times = _parse_number(text)
+    if times is None or times > MOST_RETRIES:
         raise ValueError(f"{text!r} is not a number from 0 to {MOST_RETRIES}")
-    return int(text)
+    return times
+
+
+def _parse_number(text: str) -> int | None:
+    """Return a number in plain digits, None for what is none or has more of them than any that is allowed."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS else None
 
 
 def expand(text: str, marks: Mapping[str, str]) -> str:

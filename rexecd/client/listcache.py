@@ -35,9 +35,11 @@ def path_of(using: Configuration, environ: Mapping[str, str]) -> str | None:
 
 
 def keep(path: str, entries: Sequence[Entry]) -> None:
-    """Keep a list."""
-    with contextlib.suppress(OSError, UsageError, ValueError):
-        store(path, json.dumps([list(entry) for entry in entries]).encode("ascii"))
+    """Keep a list, unless it is larger than one that is read again."""
+    data = json.dumps([list(entry) for entry in entries]).encode("ascii")
+    if len(data) <= _WHAT.most:
+        with contextlib.suppress(OSError, UsageError, ValueError):
+            store(path, data)
 
 
 def recall(path: str, lifetime: float, now: float) -> list[Entry] | None:

@@ -51,7 +51,7 @@ class Events:
 
     def retrying(self, error: CallerError, seconds: float) -> None:
         """Say that the same is asked again, and after how many seconds."""
-        self._say("retrying", reason=str(error), wait=seconds)
+        self._say("retrying", reason=_reason(error), wait=seconds)
 
     def ended(self, outcome: Outcome) -> None:
         """Say how the command ended."""
@@ -95,12 +95,19 @@ def _failed(error: CallerError, *, is_cut: bool) -> dict[str, object]:
         "outcome": error.outcome,
         "exit_code": error.exit_status,
         "signal": None,
-        "reason": str(error),
+        "reason": _reason(error),
         "retry_after": error.retry_after,
         "truncated": is_cut,
         "duration": None,
         "request_id": error.request_id or None,
     }
+
+
+def _reason(error: CallerError) -> str:
+    """Return what an error says; a token that stands where none belongs is not passed on."""
+    from rexecd.printable import without_tokens  # noqa: PLC0415 - a command that ends has none
+
+    return without_tokens(str(error))
 
 
 def dump(value: object) -> bytes:

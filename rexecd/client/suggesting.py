@@ -14,7 +14,7 @@ from rexecd.client.keywords import KEYWORDS
 from rexecd.client.options import OPTIONS, SHELLS, Option, awaited, find_option
 from rexecd.wire.messages import Entry
 
-#: The shell knows its files best.
+#: The shell knows its files best. Whatever else has this name is left out.
 FILES: Final = ":files"
 
 
@@ -86,7 +86,7 @@ def _values(option: Option, typed: str) -> Iterator[Suggestion]:
 
 def _hosts(typed: str, sources: Sources, *, with_login: bool) -> Iterator[Suggestion]:
     for host in sorted(set(sources.hosts())):
-        if host.startswith(typed):
+        if host.startswith(typed) and host != FILES:
             yield Suggestion(host)
     if with_login and LOGIN.startswith(typed):
         yield Suggestion(LOGIN, "set a host up once")
@@ -104,5 +104,5 @@ def _remote(before: Sequence[str], at: int, typed: str, sources: Sources) -> Ite
     known = Known(sources.listing(before[: at + 1]))
     for candidate in known.complete(f"{line}{shlex.quote(typed) if typed else ''}").candidates:
         text = "".join(shlex.split(candidate.text))
-        if command or text not in WORDS:
+        if text != FILES and (command or text not in WORDS):
             yield Suggestion(text, candidate.about)

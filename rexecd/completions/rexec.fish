@@ -7,7 +7,7 @@ function __rexec_complete
         if test "$line" = :files
             __fish_complete_path (commandline -ct)
         else
-            echo $line
+            printf '%s\n' $line
         end
     end
 end

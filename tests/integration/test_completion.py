@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -298,6 +299,18 @@ def test_the_key_asks_nobody(complete: Complete, home: Home, tmp_path: Path) -> 
     assert "many" in complete("web1", "")
 
 
+def test_a_server_that_is_not_known_is_not_even_connected_to(complete: Complete, home: Home) -> None:
+    """What is typed half can be anybody's name."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        home.write("TokenFile ~/token")
+
+        assert [] == complete(address, "")
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
 def test_a_server_that_does_not_answer_is_asked_once_in_a_while(complete: Complete, home: Home) -> None:
     """The next press of the key is answered at once, with nothing."""
     home.write(
@@ -327,6 +340,67 @@ def test_bash_hands_over_what_was_typed_and_nothing_of_it_is_run(
     """Quotes are understood, and a line is never evaluated."""
     assert expected == complete(*typed, shell="bash")
     assert not (home.directory / "ran").exists()
+
+
+#: Names that a shell would run something for, wherever no quote keeps them from it.
+ARMED = ("evil$(touch ran)", "evil`touch ran`", "evil;touch ran;", "evil';touch ran;'", 'evil";touch ran;"',
+         "evil\\", "evil two words", "evil")  # fmt: skip
+#: What readline makes of the one candidate: it closes the quote that began the word, if that is open.
+PRESS = r"""
+. "$1"
+cd "$2"
+compopt() { :; }
+COMP_WORDS=(rexec "$3") COMP_CWORD=1
+_rexec rexec
+quote=$4
+for reply in "${COMPREPLY[@]}"; do
+    echo "$quote$reply$quote"
+done
+"""
+
+
+@pytest.mark.parametrize(
+    ("typed", "quote"), [("ev", ""), ('"ev', '"'), ("'ev", "'"), ('"ev"', ""), ("'ev'", ""), ("e\\v", "")]
+)
+@pytest.mark.parametrize("name", ARMED)
+def test_a_word_that_bash_completes_is_one_word(home: Home, name: str, typed: str, quote: str) -> None:
+    """Whatever quote it was begun in, and whether that is closed again; else nothing is offered."""
+    file = home.directory / "completion.bash"
+    file.write_text(home.run("--completion", "bash").stdout)
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    home.write(f'Host "{escaped}"')
+
+    def bash(script: str, *words: str) -> str:
+        return subprocess.run(
+            ["bash", "-c", script, "bash", *words], env=home.environment, cwd=home.directory, text=True,
+            capture_output=True, check=False, timeout=PATIENCE,
+        ).stdout  # fmt: skip
+
+    offered = bash(PRESS, str(file), str(home.directory), typed, quote).splitlines()
+
+    assert [name] == [bash(f"printf %s {word}") for word in offered] or (quote and not offered)
+    assert not (home.directory / "ran").exists()
+    assert offered or name not in ("evil", "evil two words")
+
+
+@needs_tmux
+def test_the_shell_completes_names_of_files(shell: str, prompt: Prompt, home: Home) -> None:
+    """Where an option takes one; it knows them best."""
+    file = home.directory / f"completion.{shell}"
+    file.write_text(home.run("--completion", shell).stdout)
+    before = {"zsh": ["autoload -Uz compinit", "compinit -u -D"]}
+    screen = prompt(shell, *before.get(shell, []), f"source {file}", f"cd {home.directory}")
+    screen.type("rexec --token-file tok")
+    screen.press("Tab")
+
+    screen.expect("--token-file token")
+
+
+def test_what_is_called_as_the_word_for_files_is_left_out(complete: Complete, home: Home) -> None:
+    """A shell would offer its files in place of it."""
+    home.write("Host :files web9")
+
+    assert ["login", "web9"] == sorted(complete(""))
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -68,6 +68,11 @@ def test_a_servers_word_on_when_is_kept(told: float, least: float) -> None:
     assert least <= pause(3, told) <= 1.1 * least
 
 
+def never() -> bool:
+    """Return False."""
+    return False
+
+
 class Script:
     """Fail a number of times, and then answer."""
 
@@ -97,7 +102,9 @@ def test_it_is_tried_until_it_works(slept: list[float]) -> None:
     told: list[tuple[str, float]] = []
     script = Script(ConnectFailed("one"), Busy("two", retry_after=7))
 
-    assert "done" == attempt(script, retries=5, tell=lambda error, wait: told.append((str(error), wait)))
+    assert "done" == attempt(
+        script, retries=5, tell=lambda error, wait: told.append((str(error), wait)), is_given_up=never
+    )
     assert ["one", "two"] == [what for what, _ in told]
     assert slept == [wait for _, wait in told]
 
@@ -107,7 +114,7 @@ def test_it_is_tried_as_often_as_was_said(slept: list[float]) -> None:
     script = Script(ConnectFailed("one"), ConnectFailed("two"), ConnectFailed("three"))
 
     with pytest.raises(ConnectFailed, match="three"):
-        attempt(script, retries=2, tell=lambda _error, _wait: None)
+        attempt(script, retries=2, tell=lambda _error, _wait: None, is_given_up=never)
 
     assert (3, 2) == (script.count, len(slept))
 
@@ -117,6 +124,16 @@ def test_a_no_is_not_asked_again(slept: list[float]) -> None:
     script = Script(ConnectFailed("one"), Refused("two"))
 
     with pytest.raises(Refused):
-        attempt(script, retries=9, tell=lambda _error, _wait: None)
+        attempt(script, retries=9, tell=lambda _error, _wait: None, is_given_up=never)
 
     assert (2, 1) == (script.count, len(slept))
+
+
+def test_who_gave_up_waits_for_no_other_try(slept: list[float]) -> None:
+    """The interrupt that was meant for the command may never have reached one."""
+    script = Script(Busy("one"), Busy("two"))
+
+    with pytest.raises(Busy, match="one"):
+        attempt(script, retries=9, tell=lambda _error, _wait: None, is_given_up=lambda: script.count > 0)
+
+    assert (1, 0) == (script.count, len(slept))

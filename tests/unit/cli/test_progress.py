@@ -162,3 +162,30 @@ def test_a_file_says_how_much_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path
         assert 800 == len(source.read() or b"")
 
     assert "rexec: 800 B of 800 B (100 %) sent, 267 B/s, 0:03" == screen.shown
+
+
+@pytest.mark.parametrize(
+    ("size", "most"), [((20, 5), 19), ((1, 1), 0), ((0, 0), 79), (OSError(), 79)], ids=str
+)
+def test_the_line_is_as_long_as_the_terminal_it_stands_on(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[int, int] | OSError, most: int
+) -> None:
+    """That is standard error's; a longer line would be wrapped, and could not be taken away."""
+    asked: list[int] = []
+
+    def get_size(descriptor: int) -> os.terminal_size:
+        asked.append(descriptor)
+        if isinstance(size, OSError):
+            raise size
+        return os.terminal_size(size)
+
+    monkeypatch.setattr(os, "get_terminal_size", get_size)
+    monkeypatch.setenv("COLUMNS", "200")
+    screen = Screen()
+    made = screen.make(monkeypatch, 2)
+    screen.now = 3.0
+    made.send(2**40)
+    made.take(Stream.STDOUT, b"x" * 1000)
+
+    assert most >= len(screen.shown)
+    assert {2} == set(asked)

@@ -102,6 +102,13 @@ def test_a_command_line_is_understood(line: str, expected: Options) -> None:
         "--connect-timeout nan web1": "'nan' is not",
         "--connect-timeout inf web1": "'inf' is not",
         "--connect-timeout soon web1": "'soon' is not",
+        "--connect-timeout 1_0 web1": "'1_0' is not",
+        "--connect-timeout \u0661 web1": "'\u0661' is not",
+        f"--connect-timeout {5000 * '9'} web1": "is not a number of seconds above 0$",
+        f"--timeout {5000 * '9'}s web1 x": "is not a duration",
+        f"--retry {5000 * '9'} web1 x": "is not a number from 0 to 1000$",
+        f"-p {5000 * '9'} web1": "is not a port, a number from 1 to 65535$",
+        "-p \u0661 web1": "'\u0661' is not a port",
     }.items(),
 )
 def test_a_mistake_is_one_error_with_a_hint(line: str, said: str) -> None:

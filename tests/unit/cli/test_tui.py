@@ -112,6 +112,25 @@ def test_the_tabulator_is_heard_of_who_types_quickly(memory: Memory) -> None:
         assert "disk /srv" == editor.ask()
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "\x1b[31m",
+        "\x1b[<0;1;1M",
+        "\x1b[;m",
+        f"\x1b[{5000 * '9'};1R",
+        "\x1b[3;1R",
+        "\x1b[200~\x1b[201~",
+    ],
+)
+def test_keys_that_nobody_has_are_passed_over(memory: Memory, keys: str) -> None:
+    """What a terminal answers to a command's output, and what is pasted with its colours."""
+    with create_pipe_input() as pipe, create_app_session(input=pipe, output=DummyOutput()):
+        editor = RichEditor(memory)
+        pipe.send_text(f"di{keys}sk\n")
+        assert "disk" == editor.ask()
+
+
 def test_a_signal_ends_the_prompt_and_everything_is_as_it_was(memory: Memory) -> None:
     """Handlers and the descriptor that signals wake, also where it came before the prompt."""
     reader, writer = os.pipe()

@@ -474,6 +474,7 @@ def test_a_file_is_read_for_one_host(home: Path) -> None:
         "exit 3": "it failed (exit status 3)",
         "kill -9 $$": "it failed (exit status -9)",
         "yes": "it prints more than",
+        "trap '' PIPE; while :; do echo x; done 2> /dev/null": "it prints more than",
         "": "not a complete token",
     }.items(),
 )
@@ -490,6 +491,21 @@ def test_a_program_prints_the_token_and_hears_the_host() -> None:
     script = f"cat; test $REXEC_HOST = web1 && echo {TOKEN} && echo note"
 
     assert TOKEN == take_token(Source(command=("/bin/sh", "-c", script)), parse_address("web1"))
+
+
+def test_a_program_may_leave_something_behind_that_holds_its_output(tmp_path: Path) -> None:
+    """As an agent that was started with it; only the program itself is waited for."""
+    # It ends when this test does: the pipe is opened, and nobody ever writes into it but at the end.
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    holder = os.open(pipe, os.O_RDWR)
+    try:
+        script = f"cat {pipe} & echo {TOKEN}"
+        assert TOKEN == take_token(Source(command=("/bin/sh", "-c", script)), "web1")
+    finally:
+        end = os.open(pipe, os.O_WRONLY)
+        os.close(holder)
+        os.close(end)
 
 
 def test_a_program_that_is_not_there_is_said() -> None:

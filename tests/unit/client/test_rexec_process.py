@@ -11,7 +11,10 @@ from typing import IO
 
 import pytest
 
+from rexecd.cli import call
 from rexecd.cli.interrupts import Interrupts, Terminated
+from rexecd.cli.rexec import main
+from rexecd.errors import Code
 from rexecd.wire.messages import (
     Authenticate,
     Ending,
@@ -23,11 +26,13 @@ from rexecd.wire.messages import (
     InputWanted,
     Offer,
     Output,
+    Refused,
     Run,
     Signal,
     SignalName,
     Started,
 )
+from tests import harness
 from tests.unit.client.fake_server import (
     GOOD_END,
     TOKEN,
@@ -35,6 +40,7 @@ from tests.unit.client.fake_server import (
     FakeServer,
     Peer,
     answer,
+    welcoming,
 )
 
 Serve = Callable[..., FakeServer]
@@ -326,3 +332,54 @@ def test_an_ignored_signal_stays_ignored(start: Start) -> None:
     process.communicate(b"go on")
 
     assert process.returncode == 0
+
+
+def test_a_command_that_was_interrupted_before_it_began_is_not_tried_again(
+    authority: Authority, serve: Serve
+) -> None:
+    """The interrupt is lost with the request that was refused; who pressed the key wants no other one."""
+    asked: list[Run] = []
+    is_asked, is_over = threading.Event(), threading.Event()
+
+    def busy(peer: Peer) -> None:
+        asked.append(peer.expect(Run))
+        is_asked.set()
+        assert is_over.wait(10)
+        peer.send(Refused("r", Code.BUSY, "later"))
+        peer.wait_until_gone()
+
+    server = serve(welcoming(busy))
+    line = [sys.executable, "-m", "rexecd.cli.rexec", "--retry", "3", server.address, "x"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert is_asked.wait(10)
+        harness.wait_for(lambda: _state(process.pid) == "S")  # for the answer
+        process.send_signal(signal.SIGINT)
+        harness.wait_for(lambda: not _has_pending(process.pid, signal.SIGINT))
+        is_over.set()
+        _, err = process.communicate(timeout=20)
+
+    assert (125, 1) == (process.returncode, len(asked))
+    assert err.startswith(b"rexec: error: busy: later\n")
+
+
+def _state(pid: int) -> str:
+    """Return whether a process runs (R) or waits (S)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def _has_pending(pid: int, number: int) -> bool:
+    """Return whether a process has not yet been given a signal."""
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    masks = [int(line.split()[1], 16) for line in status if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(mask >> (number - 1) & 1 for mask in masks)
+
+
+def test_an_interrupt_behind_all_handlers_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while a complaint cannot be written, because nobody reads standard error."""
+
+    def complain(_argv: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(call, "main", complain)
+
+    assert 130 == main(["--bogus"])

@@ -324,3 +324,16 @@ def test_json_tells_a_connection_that_did_not_come_about(capfdbinary: Capture) -
     told = json.loads(capfdbinary.readouterr().out)
     assert ("failed", 255, "", "") == (told["outcome"], told["exit_code"], told["stdout"], told["stderr"])
     assert "connection refused" in told["reason"]
+
+
+@pytest.mark.parametrize("option", ["--json", "--json=lines"])
+@pytest.mark.parametrize("place", ["--token-file", "--pin", "--ca"])
+def test_json_shows_no_token_that_was_put_in_the_wrong_place(
+    capfdbinary: Capture, option: str, place: str
+) -> None:
+    """What reads it keeps it, mostly."""
+    assert 255 == main([option, place, TOKEN, "127.0.0.1:1", "x"])
+
+    out = capfdbinary.readouterr().out
+    assert b"rxt_..." in out
+    assert TOKEN.encode() not in out
