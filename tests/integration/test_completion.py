@@ -350,7 +350,7 @@ PRESS = r"""
 . "$1"
 cd "$2"
 compopt() { :; }
-COMP_WORDS=(rexec "$3") COMP_CWORD=1
+COMP_WORDS=(rexec "$3") COMP_CWORD=1 COMP_LINE="rexec $3" COMP_POINT=$((6 + ${#3}))
 _rexec rexec
 quote=$4
 for reply in "${COMPREPLY[@]}"; do

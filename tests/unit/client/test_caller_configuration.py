@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rexecd.client import configuration
-from rexecd.client.address import parse_address
+from rexecd.client.address import Address, parse_address
 from rexecd.client.arguments import parse_arguments
 from rexecd.client.configfile import load, matches, parse, parse_option
 from rexecd.client.configuration import Configuration, settle
@@ -501,7 +501,7 @@ def test_a_program_may_leave_something_behind_that_holds_its_output(tmp_path: Pa
     holder = os.open(pipe, os.O_RDWR)
     try:
         script = f"cat {pipe} & echo {TOKEN}"
-        assert TOKEN == take_token(Source(command=("/bin/sh", "-c", script)), "web1")
+        assert TOKEN == take_token(Source(command=("/bin/sh", "-c", script)), Address("web1", 7512))
     finally:
         end = os.open(pipe, os.O_WRONLY)
         os.close(holder)
