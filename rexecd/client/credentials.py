@@ -111,7 +111,8 @@ def _ask_program(command: tuple[str, ...], host: str) -> str:
     except (OSError, ValueError) as error:
         raise UsageError(f"{program}: {getattr(error, 'strerror', None) or error}") from None
     if status:
-        raise UsageError(f"{program}: it failed (exit status {status})", hint="does it work by hand?")
+        how = f"exit status {status}" if status > 0 else f"signal {-status}"
+        raise UsageError(f"{program}: it failed ({how})", hint="does it work by hand?")
     return printed.partition(b"\n")[0].decode("ascii", "replace")
 
 

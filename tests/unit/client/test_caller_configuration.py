@@ -472,7 +472,7 @@ def test_a_file_is_read_for_one_host(home: Path) -> None:
     ("script", "said"),
     {
         "exit 3": "it failed (exit status 3)",
-        "kill -9 $$": "it failed (exit status -9)",
+        "kill -9 $$": "it failed (signal 9)",
         "yes": "it prints more than",
         "trap '' PIPE; while :; do echo x; done 2> /dev/null": "it prints more than",
         "": "not a complete token",
