@@ -28,6 +28,8 @@ _CHECKSUM_SIZE: Final = 6
 #: Whitespace around a token is forgiven, a file of something else is not read to its end.
 _MAX_FILE: Final = 4 * MAX_TOKEN
 _STDIN: Final = 0
+#: Seconds a program's start may take before nobody waits to end it.
+_MOMENT: Final = 2.0
 #: Seconds a program has to print the token; somebody may have to unlock a password store first.
 COMMAND_TIMEOUT: Final = 120.0
 #: Seconds for the rest of what it printed, once it has ended and its line is here.
@@ -191,7 +193,7 @@ class _Asked:
                 self._is_read.set()
 
     def _end(self) -> None:
-        self._is_begun.wait()
+        self._is_begun.wait(_MOMENT)  # for ever only if the interrupt came before the thread was one
         if self._process is not None:
             self._process.kill()
             self._process.wait()
