@@ -18,6 +18,8 @@ from rexecd.client.soundfile import What, opened, read_all
 from rexecd.wire.messages import Entry
 
 _WHAT: Final = What("list of commands", "name any command", "take it away", most=8 * 1024 * 1024)
+#: Most lists that are kept.
+_MOST_LISTS: Final = 100
 #: Seconds an empty list is believed: mostly nobody could be asked, and the next keystroke need not wait.
 _EMPTY: Final = 30.0
 
@@ -40,6 +42,15 @@ def keep(path: str, entries: Sequence[Entry]) -> None:
     if len(data) <= _WHAT.most:
         with contextlib.suppress(OSError, UsageError, ValueError):
             store(path, data)
+            _forget_oldest(os.path.dirname(path))  # noqa: PTH120 - pathlib starts slowly
+
+
+def _forget_oldest(directory: str) -> None:
+    """Keep the newest lists: each new token begins a file of its own. Raise OSError."""
+    with os.scandir(directory) as found:
+        files = sorted(((entry.stat().st_mtime, entry.path) for entry in found), reverse=True)
+    for _, path in files[_MOST_LISTS:]:
+        os.unlink(path)  # noqa: PTH108
 
 
 def recall(path: str, lifetime: float, now: float) -> list[Entry] | None:

@@ -261,6 +261,22 @@ def test_the_list_is_kept_for_a_while(complete: Complete, home: Home) -> None:
     assert [] == complete("-o", "CompletionCache=no", "web1", "")
 
 
+def test_the_newest_lists_are_kept(complete: Complete, home: Home) -> None:
+    """A hundred of them."""
+    complete("web1", "")
+    (first,) = home.lists
+    for number in range(150):
+        other = first.with_name(f"old{number}")
+        other.touch()
+        os.utime(other, (number, number))
+    os.utime(first, (0, 0))
+    complete("web1", "")
+
+    assert 100 == len(home.lists)
+    assert {first.name, "old149", "old51"} < {each.name for each in home.lists}
+    assert "old50" not in {each.name for each in home.lists}
+
+
 def test_a_list_that_somebody_else_could_have_written_is_not_believed(complete: Complete, home: Home) -> None:
     """A name in it would be one that somebody runs."""
     complete("web1", "")
