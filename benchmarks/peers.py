@@ -6,6 +6,7 @@ TLS. What is missing says how to get it, and the others go on without.
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import pwd
 import shutil
@@ -198,10 +199,8 @@ def openssh(directory: Path) -> Iterator[Peer]:
 @contextlib.contextmanager
 def asyncssh(directory: Path) -> Iterator[Peer]:
     """Run a server made of asyncssh, which starts the program by asyncio."""
-    try:
-        import asyncssh as library  # noqa: F401, PLC0415 - of the comparison only
-    except ImportError:
-        raise RuntimeError("pip install asyncssh") from None
+    if importlib.util.find_spec("asyncssh") is None:
+        raise RuntimeError("pip install asyncssh")
     host_key, user_key = _make_keys(directory)
     port = free_port()
     line = [sys.executable, "-m", "benchmarks.asyncssh_server", str(port), host_key, f"{user_key}.pub"]
