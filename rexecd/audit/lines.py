@@ -83,6 +83,8 @@ def lines(path: Path) -> Iterator[Line]:
             if not data.endswith(b"\n"):  # it may be being written just now: look once more
                 data += file.readline(limits.MAX_RECORD + 1 - len(data))
             yield Line(path, number, data)
+            if not data.endswith(b"\n") and len(data) <= limits.MAX_RECORD:
+                return  # it was the last one: what follows by now is the rest of it, and no line
 
 
 def parts(path: Path) -> list[Part]:
