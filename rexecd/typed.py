@@ -31,6 +31,8 @@ else:
         __ror__ = __or__
 
     Any = Final = NoReturn = Self = _Mark()
+    #: What `_replace` raises for a name that is no field, as collections.namedtuple does.
+    _NO_FIELD = TypeError if sys.version_info >= (3, 13) else ValueError
     Protocol = object
 
     class _Maker(type):
@@ -84,8 +86,10 @@ else:
         def _replace(self, **named: object) -> Self:
             unknown = [name for name in named if name not in self._fields]
             if unknown:
-                raise ValueError(f"{type(self).__name__} has no {', '.join(unknown)}")
+                raise _NO_FIELD(f"{type(self).__name__} has no {', '.join(unknown)}")
             return type(self)(**{**self._asdict(), **named})
+
+        __replace__ = _replace  # for copy.replace, from Python 3.13 on
 
         def _asdict(self) -> dict[str, object]:
             return dict(zip(self._fields, self, strict=True))

@@ -9,6 +9,9 @@ from tests.harness import PATIENCE, Daemon
 #: What a call uses of the standard library; whatever these load themselves comes with them.
 USED = "binascii contextlib enum gc math os re resource select shlex signal socket ssl stat"
 
+if sys.version_info >= (3, 14):  # where rexecd.typed is typing itself
+    USED += " typing"
+
 #: Our own part of it.
 OURS = """
 rexecd
