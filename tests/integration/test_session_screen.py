@@ -111,6 +111,7 @@ def test_a_visit(visit: Visit) -> None:
     screen.enter("7 ann v1.2")
     screen.expect('"--count=7"')
 
+    screen.expect_last("->>")  # before there is a prompt, nobody hears the key
     screen.press("C-d")
     screen.expect("ended with 0")
 
