@@ -1,6 +1,6 @@
 """Turn typed fields into bytes and back, one encoding per value.
 
-Rule 1: a decoder checks length before it takes, and every message ends with `finish()`.
+Rule 1: a decoder checks length before it takes, and nothing may be left behind a message.
 Rule 2: what a decoder accepts is exactly what its encoder writes; there is no second spelling.
 Integers are big-endian. Both the wire and the seam are tables over this file.
 """
@@ -10,34 +10,7 @@ import enum
 from rexecd.errors import LocalProtocolError, RemoteProtocolError
 from rexecd.typed import Any, Final, NamedTuple, Protocol
 
-
-class Reader:
-    """Take fields off the front of one message's body."""
-
-    __slots__ = ("_at", "_data")
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def take(self, size: int) -> bytes:
-        """Return the next `size` bytes; raise RemoteProtocolError if fewer are left."""
-        end = self._at + size
-        if end > len(self._data):
-            raise RemoteProtocolError("message ends inside a field")
-        piece = self._data[self._at : end]
-        self._at = end
-        return piece
-
-    def rest(self) -> bytes:
-        """Return everything that is left."""
-        return self.take(len(self._data) - self._at)
-
-    def finish(self) -> None:
-        """Raise RemoteProtocolError if bytes are left over: they are never padding."""
-        left = len(self._data) - self._at
-        if left:
-            raise RemoteProtocolError(f"{left} bytes left over behind a message")
+_CUT: Final = "message ends inside a field"
 
 
 class Field(Protocol):
@@ -46,8 +19,8 @@ class Field(Protocol):
     def encode(self, value: Any) -> bytes:
         """Return the bytes of `value`; raise ValueError if it cannot be sent."""
 
-    def decode(self, reader: Reader) -> Any:
-        """Return the value at the front of `reader`; raise RemoteProtocolError."""
+    def decode(self, data: bytes, at: int) -> tuple[Any, int]:
+        """Return the value that stands there, and where the next one does; raise RemoteProtocolError."""
 
 
 class Integer:
@@ -64,9 +37,12 @@ class Integer:
             raise ValueError(f"{value!r} is not an unsigned integer of {self.size} bytes")
         return value.to_bytes(self.size, "big")
 
-    def decode(self, reader: Reader) -> int:
+    def decode(self, data: bytes, at: int) -> tuple[int, int]:
         """Return an int of the full range."""
-        return int.from_bytes(reader.take(self.size), "big")
+        end = at + self.size
+        if end > len(data):
+            raise RemoteProtocolError(_CUT)
+        return int.from_bytes(data[at:end], "big"), end
 
 
 class Flag:
@@ -78,33 +54,36 @@ class Flag:
         """Return one byte."""
         return b"\x01" if value else b"\x00"
 
-    def decode(self, reader: Reader) -> bool:
+    def decode(self, data: bytes, at: int) -> tuple[bool, int]:
         """Raise RemoteProtocolError for any other byte."""
-        byte = reader.take(1)
-        if byte not in (b"\x00", b"\x01"):
-            raise RemoteProtocolError(f"flag byte is {byte[0]}, not 0 or 1")
-        return byte == b"\x01"
+        byte = _byte(data, at)
+        if byte > 1:
+            raise RemoteProtocolError(f"flag byte is {byte}, not 0 or 1")
+        return byte == 1, at + 1
 
 
 class Choice:
     """One member of an enumeration of small integers: one byte."""
 
-    __slots__ = ("members",)
+    __slots__ = ("_by_number", "members")
 
     def __init__(self, members: type[enum.IntEnum]) -> None:
         self.members = members
+        self._by_number = {int(member): member for member in members}
 
     def encode(self, value: enum.IntEnum) -> bytes:
         """Raise ValueError for a number that is no member."""
-        return bytes([self.members(value)])
+        if value not in self._by_number:
+            raise ValueError(f"{value!r} is not a valid {self.members.__name__}")
+        return bytes((value,))
 
-    def decode(self, reader: Reader) -> enum.IntEnum:
+    def decode(self, data: bytes, at: int) -> tuple[enum.IntEnum, int]:
         """Raise RemoteProtocolError for a byte that is no member."""
-        byte = reader.take(1)[0]
-        try:
-            return self.members(byte)
-        except ValueError:
-            raise RemoteProtocolError(f"{byte} is no {self.members.__name__}") from None
+        byte = _byte(data, at)
+        member = self._by_number.get(byte)
+        if member is None:
+            raise RemoteProtocolError(f"{byte} is no {self.members.__name__}")
+        return member, at + 1
 
 
 class Blob:
@@ -121,12 +100,18 @@ class Blob:
             raise ValueError(f"{len(value)} bytes where {self.most} are allowed")
         return len(value).to_bytes(2, "big") + value
 
-    def decode(self, reader: Reader) -> bytes:
+    def decode(self, data: bytes, at: int) -> tuple[bytes, int]:
         """Raise RemoteProtocolError for a length over `most`, before taking anything."""
-        size = int.from_bytes(reader.take(2), "big")
+        start = at + 2
+        if start > len(data):
+            raise RemoteProtocolError(_CUT)
+        size = int.from_bytes(data[at:start], "big")
         if size > self.most:
             raise RemoteProtocolError(f"field of {size} bytes exceeds {self.most}")
-        return reader.take(size)
+        end = start + size
+        if end > len(data):
+            raise RemoteProtocolError(_CUT)
+        return data[start:end], end
 
 
 class Text:
@@ -141,10 +126,11 @@ class Text:
         """Raise ValueError for lone surrogates and for too much."""
         return self._blob.encode(value.encode())
 
-    def decode(self, reader: Reader) -> str:
+    def decode(self, data: bytes, at: int) -> tuple[str, int]:
         """Raise RemoteProtocolError for what is not UTF-8."""
+        raw, end = self._blob.decode(data, at)
         try:
-            return self._blob.decode(reader).decode()
+            return raw.decode(), end
         except UnicodeDecodeError:
             raise RemoteProtocolError("text is not UTF-8") from None
 
@@ -164,12 +150,17 @@ class Texts:
             raise ValueError(f"{len(value)} texts where {self.most} are allowed")
         return bytes([len(value)]) + b"".join(map(self._text.encode, value))
 
-    def decode(self, reader: Reader) -> tuple[str, ...]:
+    def decode(self, data: bytes, at: int) -> tuple[tuple[str, ...], int]:
         """Return a tuple of the texts."""
-        number = reader.take(1)[0]
+        number = _byte(data, at)
         if number > self.most:
             raise RemoteProtocolError(f"{number} texts exceed {self.most}")
-        return tuple(self._text.decode(reader) for _ in range(number))
+        at += 1
+        texts: list[str] = []
+        for _ in range(number):
+            text, at = self._text.decode(data, at)
+            texts.append(text)
+        return tuple(texts), at
 
 
 class Data:
@@ -186,12 +177,18 @@ class Data:
             raise ValueError(f"{len(value)} bytes of data where 1 to {self.most} are allowed")
         return bytes(value)
 
-    def decode(self, reader: Reader) -> bytes:
+    def decode(self, data: bytes, at: int) -> tuple[bytes, int]:
         """Raise RemoteProtocolError for an empty rest: it would say nothing and cost a turn."""
-        data = reader.rest()
-        if not 0 < len(data) <= self.most:
-            raise RemoteProtocolError(f"{len(data)} bytes of data where 1 to {self.most} are allowed")
-        return data
+        size = len(data) - at
+        if not 0 < size <= self.most:
+            raise RemoteProtocolError(f"{size} bytes of data where 1 to {self.most} are allowed")
+        return data[at:], len(data)
+
+
+def _byte(data: bytes, at: int) -> int:
+    if at >= len(data):
+        raise RemoteProtocolError(_CUT)
+    return data[at]
 
 
 U8: Final = Integer(1)
@@ -228,19 +225,25 @@ class Catalogue:
         row = self._by_type.get(type(message))
         if row is None:
             raise LocalProtocolError(f"{type(message).__name__} is not in the catalogue")
+        pieces = [bytes((row.kind,))]
         try:
-            fields = (field.encode(value) for field, value in zip(row.fields, message, strict=True))
-            return bytes([row.kind]) + b"".join(fields)
+            for field, value in zip(row.fields, message, strict=True):
+                pieces.append(field.encode(value))
         except ValueError as error:
             raise LocalProtocolError(f"{type(message).__name__}: {error}") from None
+        return b"".join(pieces)
 
     def decode(self, data: bytes) -> Any:
         """Return the message in `data` (kind byte first); raise RemoteProtocolError."""
-        reader = Reader(data)
-        kind = reader.take(1)[0]
+        kind = _byte(data, 0)
         row = self._by_kind.get(kind)
         if row is None:
             raise RemoteProtocolError(f"unknown message kind {kind}")
-        message = row.type(*(field.decode(reader) for field in row.fields))
-        reader.finish()
-        return message
+        values = []
+        at = 1
+        for field in row.fields:
+            value, at = field.decode(data, at)
+            values.append(value)
+        if at < len(data):  # they are never padding
+            raise RemoteProtocolError(f"{len(data) - at} bytes left over behind a message")
+        return row.type(*values)
