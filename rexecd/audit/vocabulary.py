@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 
-class Action(enum.Enum):
+class Action(enum.StrEnum):
     """What can stand in `event.action`: the closed list (DESIGN 3.6)."""
 
     CONNECTION_OPENED = "connection-opened"

@@ -16,10 +16,17 @@ from rexecd.policy.bounds import NetworkAccess, Resources, Sandbox
 
 #: Longest packet: what one send buffer of the kernel holds by default, less its own bookkeeping.
 MAX_PACKET: Final = 192 * 1024
+#: The same of a report: what its reader makes room for.
+MAX_REPORT: Final = 4096
 #: A command's three and one for each parameter that is passed so; far below the kernel's 253.
 MAX_DESCRIPTORS: Final = 80
 _SPACE: Final = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
+# As numbers: `&` of the enumeration costs as much as reading the packet.
+_CUT: Final = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
+_CLOEXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
+_RIGHTS: Final = (int(socket.SOL_SOCKET), int(socket.SCM_RIGHTS))
 _REPORT: Final = struct.Struct("=BiiQQ")
+_MAX_TEXT: Final = MAX_REPORT - _REPORT.size
 _KIB: Final = 1024
 #: More microseconds, or bytes, than any command can have used: 285 years.
 _MOST: Final = 2**53
@@ -151,7 +158,7 @@ class Report(NamedTuple):
 
     def encode(self) -> bytes:
         """Return it as a packet."""
-        return _REPORT.pack(*self[:3], *self.usage) + self.text.encode(errors="replace")
+        return _REPORT.pack(*self[:3], *self.usage) + self.text.encode(errors="replace")[:_MAX_TEXT]
 
 
 def decode_report(packet: bytes) -> Report:
@@ -166,16 +173,18 @@ def decode_report(packet: bytes) -> Report:
     return Report(Kind(kind), number, detail, text, Usage(cpu, memory))
 
 
-def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
+def receive(sock: socket.socket, most: int = MAX_PACKET) -> tuple[bytes, list[int]]:
     """Return the next packet and its descriptors, which are close-on-exec; empty at end-of-file.
+
+    Room for `most` bytes is made, so say so where a packet is short.
 
     Raise OSError; a packet that was cut is one.
     """
-    packet, ancillary, flags, _ = sock.recvmsg(MAX_PACKET, _SPACE, socket.MSG_CMSG_CLOEXEC)
+    packet, ancillary, flags, _ = sock.recvmsg(most, _SPACE, _CLOEXEC)
     descriptors = array.array("i")
     for level, kind, data in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+        if (level, kind) == _RIGHTS:
             descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
-    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+    if flags & _CUT:
         raise OSError("a packet was cut")
     return packet, list(descriptors)

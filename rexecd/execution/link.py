@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Final
 
 from rexecd.execution.cgroup import Group
-from rexecd.execution.jobs import MAX_PACKET, Job, Kind, Order, Profile, Report, decode_report, receive
+from rexecd.execution.jobs import (
+    MAX_PACKET,
+    MAX_REPORT,
+    Job,
+    Kind,
+    Order,
+    Profile,
+    Report,
+    decode_report,
+    receive,
+)
 
 #: How long a worker may take to be prepared, to start a program, and to say how it ended.
 _READY_TIME: Final = 10.0
@@ -143,7 +153,7 @@ class Worker:
             if time.monotonic() >= deadline or is_in_state(self.pid, b"T"):
                 raise Spoiled
         try:
-            packet, descriptors = receive(self._socket)
+            packet, descriptors = receive(self._socket, MAX_REPORT)
         except OSError as error:
             raise Spoiled(str(error)) from None
         if not packet:

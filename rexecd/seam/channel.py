@@ -17,7 +17,10 @@ from rexecd.seam.messages import Message
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid (unix(7))
 #: CMSG_LEN and not CMSG_SPACE: the padding of the latter would let one descriptor more through.
 _DESCRIPTORS_SPACE = socket.CMSG_LEN(MAX_DESCRIPTORS * array.array("i").itemsize)
-_CUT = socket.MSG_TRUNC | socket.MSG_CTRUNC
+# As numbers: `&` of the enumeration costs as much as reading the message.
+_CUT = int(socket.MSG_TRUNC | socket.MSG_CTRUNC)
+_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
+_RIGHTS = (int(socket.SOL_SOCKET), int(socket.SCM_RIGHTS))
 
 
 class PeerProcess(NamedTuple):
@@ -126,14 +129,12 @@ class Channel:
         had to cut the message or the descriptors, or if there is no message to go with them.
         """
         try:
-            packet, ancillary, flags, _ = self._socket.recvmsg(
-                MAX_PACKET, _DESCRIPTORS_SPACE, socket.MSG_CMSG_CLOEXEC
-            )
+            packet, ancillary, flags, _ = self._socket.recvmsg(MAX_PACKET, _DESCRIPTORS_SPACE, _CLOEXEC)
         except ConnectionError:
             return None, ()
         descriptors = array.array("i")
         for level, kind, data in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            if (level, kind) == _RIGHTS:
                 whole = len(data) - len(data) % descriptors.itemsize
                 descriptors.frombytes(data[:whole])
         try:

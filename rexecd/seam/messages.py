@@ -140,7 +140,7 @@ SEAM: Final = Catalogue(
 )
 
 
-class Stage(enum.Enum):
+class Stage(enum.IntEnum):
     """Where a channel is, as the monitor knows it."""
 
     #: Nothing has been asked.

@@ -35,7 +35,7 @@ from rexecd.wire.messages import (
 )
 
 
-class State(enum.Enum):
+class State(enum.IntEnum):
     """Where a conversation is (PROTOCOL 5)."""
 
     #: The handshake is done; nothing has been said.
