@@ -23,7 +23,7 @@ from rexecd.audit.fields import FIELDS
 from rexecd.audit.vocabulary import EVENTS, Action, Event, Kind
 from rexecd.identity.tokens import PREFIX, mask
 
-__all__ = ["ECS_VERSION", "EVENTS", "FIELDS", "Action", "Kind", "compose"]
+__all__ = ["ECS_VERSION", "EVENTS", "FIELDS", "NO_CONTEXT", "Action", "Context", "Kind", "compose"]
 
 ECS_VERSION: Final = "9.4.0"
 
@@ -51,6 +51,8 @@ _OUTCOMES: Final = frozenset({"success", "failure", "unknown"})
 _TIMES: Final = frozenset({"duration", "cpu_time"})
 _REXEC: Final = "rexec"
 _EVENT: Final = "event"
+#: What opens the one thing below a top that has a single field.
+_THREAD: Final = '"thread":{'
 
 
 class _Head(NamedTuple):
@@ -90,57 +92,123 @@ _HEADS: Final[Mapping[Action, _Head]] = {action: _head(action, event) for action
 _PLACES: Final[Mapping[str, _Place]] = {name: _place(path) for name, path in FIELDS.items()}
 
 
-def compose(action: Action, fields: Mapping[str, object], *, now: datetime) -> bytes:
+class Context(dict[str, object]):
+    """Fields that several records have in common; what they are in JSON is found out once."""
+
+    _common: "_Common | None" = None
+
+    @property
+    def common(self) -> "_Common":
+        """Return them as pieces of JSON; raise ValueError for a bug in them."""
+        if self._common is None:
+            pieces = _Pieces(_CALLER, _NOTHING)
+            for name, value in self.items():
+                pieces.add(name, value)
+            self._common = pieces.common()
+        return self._common
+
+
+class _Common(NamedTuple):
+    """What begins a record: pieces of JSON by the top they stand under, and the room they take."""
+
+    tops: Mapping[str, str]
+    room: int
+    #: Whether it is all there is to say: nothing was cut, and there is nothing that others could add to.
+    is_whole: bool
+
+
+_NOTHING: Final = _Common({}, 0, is_whole=True)
+NO_CONTEXT: Final = Context()
+
+
+def compose(
+    action: Action, fields: Mapping[str, object], *, now: datetime, context: Context = NO_CONTEXT
+) -> bytes:
     """Return a record's JSON without the two braces at its end, all bytes 0x20 to 0x7e.
 
-    `rexec`, last and not empty, stays open for number and seal. Raise ValueError for a bug in `fields`.
+    `rexec`, last and not empty, stays open for number and seal. Raise ValueError for a bug in the fields, of
+    which those of the `context` come first.
     """
     head = _HEADS[action]
-    room = _Room(head.size)
-    outcome = head.outcome
-    event: list[str] = []
-    rexec = [head.kind]
-    tops: dict[str, dict[tuple[str, str], list[str]]] = {}
+    common = context.common
+    if not common.is_whole or head.size is not _CALLER or not context.keys().isdisjoint(fields):
+        fields, common = {**context, **fields}, _NOTHING
+    pieces = _Pieces(head.size, common)
     for name, value in fields.items():
-        place = _PLACES.get(name)
-        if place is None:
-            raise ValueError(f"{name!r} is no field of a record")
-        if name == "outcome":
-            outcome = _outcome(value)
-            continue
-        piece = place.name + room.spell(name, value)
-        if place.top == _REXEC:  # half of all fields
-            rexec.append(piece)
-        elif place.top == _EVENT:
-            event.append(piece)
-        else:
-            tops.setdefault(place.top, {}).setdefault((place.opening, place.closing), []).append(piece)
-        if name == "argv":
-            tops[place.top]["", ""].append(f'"args_count":{len(_arguments(value))}')
+        pieces.add(name, value)
+    tops = pieces.joined()
     stamp = now.astimezone(UTC).isoformat(timespec="microseconds")[:-6]
-    facts = "".join([",", ",".join(event)]) if event else ""
-    others = "".join(f'"{top}":{{{_joined(below)}}},' for top, below in tops.items())
+    facts = f",{tops.pop(_EVENT)}" if _EVENT in tops else ""
+    rexec = f",{tops.pop(_REXEC)}" if _REXEC in tops else ""
+    others = "".join([f'"{top}":{{{below}}},' for top, below in tops.items()])
+    outcome = pieces.outcome or head.outcome
     text = (
         f'{{"@timestamp":"{stamp}Z",{head.before}{outcome}","dataset":"rexecd.audit","module":"rexecd"{facts}}},'
-        f'{others}"rexec":{{{",".join([*rexec, *room.marks])}'
+        f'{others}"rexec":{{{",".join([head.kind + rexec, *pieces.room.marks])}'
     )
     if len(text) > limits.MAX_RECORD - limits.SEALING:
         raise ValueError(f"the record takes {len(text)} bytes")
     return text.encode("ascii")
 
 
-def _joined(below: Mapping[tuple[str, str], list[str]]) -> str:
-    return ",".join([f"{opening}{','.join(pieces)}{closing}" for (opening, closing), pieces in below.items()])
+class _Pieces:
+    """The fields of a record as pieces of JSON, by where they stand."""
+
+    def __init__(self, size: Size, common: _Common) -> None:
+        self.room = _Room(size, common.room)
+        self.outcome: str | None = None
+        self._tops = dict(common.tops)
+        #: Of what stands deeper: by top, and what opens and closes it.
+        self._deeper: dict[tuple[str, str, str], str] = {}
+
+    def add(self, name: str, value: object) -> None:
+        """Take one field; raise ValueError for a bug in it."""
+        place = _PLACES.get(name)
+        if place is None:
+            raise ValueError(f"{name!r} is no field of a record")
+        if name == "outcome":
+            self.outcome = _outcome(value)
+            return
+        piece = place.name + self.room.spell(name, value)
+        if name == "argv":
+            piece += f',"args_count":{len(_arguments(value))}'
+        if place.opening:
+            where = (place.top, place.opening, place.closing)
+            before = self._deeper.get(where)
+            self._deeper[where] = piece if before is None else f"{before},{piece}"
+        else:
+            self._put(place.top, piece)
+
+    def _put(self, top: str, piece: str) -> None:
+        before = self._tops.get(top)
+        self._tops[top] = piece if before is None else f"{before},{piece}"
+
+    def joined(self) -> dict[str, str]:
+        """Return all pieces by the top they stand under; nothing is added any more."""
+        for (top, opening, closing), below in self._deeper.items():
+            self._put(top, opening + below + closing)
+        return self._tops
+
+    def common(self) -> _Common:
+        """Return what was added as the beginning of several records."""
+        can_grow = any(opening != _THREAD for _, opening, _ in self._deeper)
+        is_whole = not (self.room.marks or self.outcome or can_grow)
+        return _Common(self.joined(), self.room.taken, is_whole)
 
 
 class _Room:
     """What texts may still take of one record; what is cut is marked."""
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, taken: int) -> None:
         self._size = size
-        self._left = size.record
+        self._left = size.record - taken
         #: As pieces of JSON, for `rexec`.
         self.marks: list[str] = []
+
+    @property
+    def taken(self) -> int:
+        """Return how much of it has been taken."""
+        return self._size.record - self._left
 
     def spell(self, name: str, value: object) -> str:
         """Return a field's value as JSON; raise ValueError for the wrong type."""

@@ -9,16 +9,16 @@ from typing import Protocol
 
 import structlog
 
-from rexecd.audit.events import Action
+from rexecd.audit.events import Action, Context
 
 
 class Sink(Protocol):
     """Where records go: a trail."""
 
-    def append(self, action: Action, /, **fields: object) -> None:
+    def append(self, action: Action, context: Context, /, **fields: object) -> None:
         """Write a record; raise TrailError."""
 
-    def owe(self, action: Action, /, **fields: object) -> None:
+    def owe(self, action: Action, context: Context, /, **fields: object) -> None:
         """Write a record, sooner or later."""
 
 
@@ -30,18 +30,14 @@ class Recorder(structlog.BoundLoggerBase):
     """
 
     def record(self, action: Action, /, **fields: object) -> None:
-        """Write one record, naming the thread; raise TrailError, and then the act must not happen."""
-        self._logger.append(action, **self._all(fields))
+        """Write one record; raise TrailError, and then the act must not happen."""
+        self._logger.append(action, self._context, **fields)
 
     def record_end(self, action: Action, /, **fields: object) -> None:
         """Write the end of what was recorded before: now, or as soon as the trail can be written."""
-        self._logger.owe(action, **self._all(fields))
-
-    def _all(self, fields: dict[str, object]) -> dict[str, object]:
-        # structlog's own way through processors does nothing else, and costs a record as much as its seal.
-        return {**self._context, "thread": threading.current_thread().name, **fields}
+        self._logger.owe(action, self._context, **fields)
 
 
 def recorder(trail: Sink, **context: object) -> Recorder:
-    """Return a recorder that adds `context` to each of its records."""
-    return Recorder(trail, [], context)
+    """Return a recorder that adds `context`, and the name of this thread, to each of its records."""
+    return Recorder(trail, [], Context(thread=threading.current_thread().name, **context))

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
-from rexecd.audit.events import Action
+from rexecd.audit.events import NO_CONTEXT, Action, Context
 from rexecd.audit.keys import load_chain
 from rexecd.audit.recorder import Recorder, recorder
 from rexecd.audit.recover import recover
@@ -159,7 +159,7 @@ class Trail:
         """Return whether the last append and the last persist worked; for status only."""
         return self.last_error is None
 
-    def append(self, action: Action, /, **fields: object) -> None:
+    def append(self, action: Action, context: Context = NO_CONTEXT, /, **fields: object) -> None:
         """Write one record; raise TrailError if that cannot be done, ValueError for a bug in `fields`.
 
         With `sync: always` it is on the disk when this returns. If it could not be brought there it stands in
@@ -168,7 +168,7 @@ class Trail:
         try:
             self._acquire()
             try:
-                self._write(self._writer.made(action, fields))
+                self._write(self._writer.made(action, fields, context))
                 sequence = self._writer.head.chain.sequence
             finally:
                 self._lock.release()
@@ -186,12 +186,12 @@ class Trail:
         """Write a record of the trail itself; raise as `append` does."""
         self.append(action, thread=threading.current_thread().name, **self._writer.context, **fields)
 
-    def owe(self, action: Action, /, **fields: object) -> None:
+    def owe(self, action: Action, context: Context = NO_CONTEXT, /, **fields: object) -> None:
         """Record an end: now, or as soon as that can be done; raise ValueError for a bug in `fields`.
 
         How many are owed is bounded: for each there was a beginning, and none can be recorded meanwhile.
         """
-        due = self._writer.made(action, fields)
+        due = self._writer.made(action, fields, context)
         try:
             self._acquire()
         except TrailError:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from rexecd import limits
 from rexecd.audit import archive, seal
-from rexecd.audit.events import Action, compose
+from rexecd.audit.events import NO_CONTEXT, Action, Context, compose
 from rexecd.audit.seal import Broken, Chain
 from rexecd.audit.trailfile import Place, TrailFile, taken
 from rexecd.clock import Clock
@@ -69,9 +69,10 @@ class Writer:
         #: Why a file could not be set aside; the trail goes on in it.
         self.aside_error: str | None = None
 
-    def made(self, action: Action, fields: Mapping[str, object]) -> Due:
-        """Return a record as it is now; raise ValueError for a bug in `fields`."""
-        return Due(action, fields, compose(action, fields, now=self._clock.now()))
+    def made(self, action: Action, fields: Mapping[str, object], context: Context = NO_CONTEXT) -> Due:
+        """Return a record as it is now; raise ValueError for a bug in its fields."""
+        prefix = compose(action, fields, now=self._clock.now(), context=context)
+        return Due(action, {**context, **fields}, prefix)
 
     def about_the_trail(self, action: Action, **fields: object) -> Due:
         """Return a record of our own, as it is now."""

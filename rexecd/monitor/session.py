@@ -53,9 +53,9 @@ class MonitorSession:
         self._service = service
         self._conversation = Conversation(channel, service.stop)
         self._id = secrets.token_hex(8)
+        threading.current_thread().name = f"connection-{self._id}"  # and its records say so
         self._recorder: Recorder = service.recorder
         self._requests = 0
-        threading.current_thread().name = f"connection-{self._id}"
 
     def run(self) -> None:
         """Answer until the gateway closes the channel, breaks a rule, or the service stops."""

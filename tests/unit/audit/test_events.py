@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rexecd import limits
 from rexecd.audit import seal
-from rexecd.audit.events import FIELDS, Action, compose
+from rexecd.audit.events import FIELDS, Action, Context, compose
 from rexecd.errors import Code
 from rexecd.identity.tokens import mint
 from tests.trails import shaped
@@ -219,3 +219,51 @@ def test_tokens_are_masked_in_every_text(before: str, behind: str) -> None:
     line = line_of(Action.COMMAND_REFUSED, **fields, argv=[text, token.text]).decode()
 
     assert not any(token.text[at : at + 8] in line for at in range(13, 54))
+
+
+CONTEXT = {
+    "thread": st.sampled_from(["connection-1", "\x7f"]),
+    "principal": st.text(max_size=20),
+    "address": st.sampled_from(["10.0.0.1", "2001:db8::1"]),
+    "port": st.integers(0, 65535),
+    "rule": st.none() | st.text(max_size=1100),
+    "justification": st.text(max_size=1100),
+    "run_as": st.just("nobody"),
+    "certificate": st.just("AB"),
+    "reason": st.text(max_size=10),
+    "outcome": st.just("unknown"),
+    "argv": st.lists(st.text(max_size=10), max_size=3),
+}
+FURTHER = CONTEXT | {
+    "run_as_id": st.just("65534"),
+    "line": st.text(max_size=1100),
+    "pid": st.integers(1, 9),
+    "duration": st.floats(0, 10),
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([Action.COMMAND_ALLOWED, Action.COMMAND_EXITED, Action.AUTH_REFUSED]),
+    st.fixed_dictionaries({}, optional=CONTEXT),
+    st.lists(st.fixed_dictionaries({}, optional=FURTHER), min_size=2, max_size=2),
+)
+def test_a_context_says_what_its_fields_would(
+    action: Action, common: dict[str, object], records: list[dict[str, object]]
+) -> None:
+    """However often it is used, whatever is cut, and also where a record knows better."""
+    context = Context(common)
+    for fields in records:
+        record = json.loads(compose(action, fields, now=NOW, context=context) + b"}}")
+
+        assert shaped(action, {**common, **fields}, now=NOW) == record
+
+
+def test_a_context_is_spelled_once() -> None:
+    """A command has four records."""
+    context = Context(principal="ci")
+    compose(Action.COMMAND_ALLOWED, {}, now=NOW, context=context)
+    common = context.common
+    compose(Action.COMMAND_EXITED, {}, now=NOW, context=context)
+
+    assert common is context.common

@@ -308,10 +308,10 @@ def test_a_trail_that_fails_after_the_start_ends_the_command_and_the_session(
     """What cannot be recorded does not go on."""
     append = service.trail.append
 
-    def fails(action: Any, /, **fields: Any) -> None:
+    def fails(action: Any, context: Any, /, **fields: Any) -> None:
         if action is Action.COMMAND_STARTED:
             raise TrailError("full")
-        append(action, **fields)
+        append(action, context, **fields)
 
     other = gateway()
     other.authenticate()
