@@ -7,6 +7,7 @@ a Job and then orders; from a worker come reports. Texts are JSON, the rest is o
 import array
 import enum
 import json
+import os
 import resource
 import socket
 import struct
@@ -101,6 +102,19 @@ def decode_job(packet: bytes) -> Job:
     return Job(*json.loads(packet))
 
 
+def may_begin(claim: int) -> bool:
+    """Take the permission to start a command; return whether it was there.
+
+    There is one for each job, in an eventfd that monitor and worker share: the worker takes it before it
+    starts anything, the monitor when it gives the job to another one. Nobody needs to be woken for that.
+    """
+    try:
+        os.eventfd_read(claim)
+    except BlockingIOError:
+        return False
+    return True
+
+
 class Order(enum.IntEnum):
     """What a worker with a command is told; one byte, and one for the number of a signal."""
 
@@ -126,10 +140,8 @@ class Kind(enum.IntEnum):
     ENDED = 5
     #: Somebody has changed the worker; it ends, and the command was not started.
     SPOILED = 6
-    #: The job is here and is begun next: a worker that is gone without having said this has started nothing.
-    TAKEN = 7
     #: The launcher, of a worker it has just forked: `number` is the process id, and its pidfd comes along.
-    BORN = 8
+    BORN = 7
 
 
 class Usage(NamedTuple):

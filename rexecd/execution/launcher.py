@@ -42,11 +42,13 @@ def main() -> None:
         packet, descriptors = receive(orders)
         if not packet:
             return
-        if _is_worker(descriptors[0]):
+        sock, claim = descriptors
+        if _is_worker(sock):
             orders.close()
-            _serve(descriptors[0], decode_preparation(packet))
+            _serve(sock, claim, decode_preparation(packet))
             os._exit(0)
-        os.close(descriptors[0])
+        os.close(sock)
+        os.close(claim)
 
 
 def _volunteer() -> None:
@@ -82,11 +84,11 @@ def _introduce(descriptor: int, pid: int) -> None:
         os.close(pidfd)
 
 
-def _serve(descriptor: int, preparation: Preparation) -> None:
+def _serve(descriptor: int, claim: int, preparation: Preparation) -> None:
     """Be a worker to the end; whatever goes wrong here must not come back to the launcher's loop."""
     sock = socket.socket(fileno=descriptor)
     try:
-        Worker(sock, preparation).run()
+        Worker(sock, claim, preparation).run()
     except ConnectionError:
         return  # whoever asked for it has gone meanwhile
     except BaseException as error:  # noqa: BLE001 - also SystemExit: this process ends in `main`

@@ -1,6 +1,7 @@
 """One worker, from the monitor's side: what it is told, what it says, and how it is ended from outside.
 
-Rule 1: a command is never started twice. A worker says that it takes a job before it starts anything.
+Rule 1: a command is never started twice. A worker takes the permission before it starts anything, and a job
+is given to another one only if the permission could be taken back.
 Rule 2: no worker is waited for without a limit: another process of its user can stop or kill it.
 """
 
@@ -24,6 +25,7 @@ from rexecd.execution.jobs import (
     Profile,
     Report,
     decode_report,
+    may_begin,
     receive,
 )
 
@@ -46,13 +48,20 @@ class Worker:
     """One worker, from the monitor's side; `Workers` makes them."""
 
     def __init__(
-        self, profile: Profile, sock: socket.socket, group: Group | None, files: tuple[object, ...] = ()
+        self,
+        profile: Profile,
+        sock: socket.socket,
+        claim: int,
+        group: Group | None,
+        files: tuple[object, ...] = (),
     ) -> None:
         self.profile = profile
         #: Which files its sandbox is about.
         self.files = files
         self.group = group
         self._socket = sock
+        #: Holds the permission to start a command (jobs.may_begin).
+        self._claim = claim
         self._pidfd = -1
         self._is_prepared = False
         self.pid = 0
@@ -86,13 +95,17 @@ class Worker:
         packet = job.encode()
         if len(packet) > MAX_PACKET:
             raise OSError(errno.E2BIG, os.strerror(errno.E2BIG), job.argv[0])
+        os.eventfd_write(self._claim, 1)
         with contextlib.suppress(ConnectionError):  # then it has nothing to say either
             socket.send_fds(self._socket, [packet], descriptors)
-        self._wait_until_taken()
         try:
             report, _ = self._hear(_READY_TIME)
         except Spoiled:
+            if may_begin(self._claim):
+                raise
             return 0  # a second start would be one too many
+        if report.kind is Kind.SPOILED:
+            raise Spoiled
         if report.kind is Kind.FAILED:
             raise OSError(report.number, os.strerror(report.number), report.text or job.argv[0])
         return report.number
@@ -128,23 +141,15 @@ class Worker:
         """Kill it and give its descriptors back; return whether it has ended within `seconds`."""
         self.kill()
         self._socket.close()
+        if self._claim >= 0:
+            os.close(self._claim)
+            self._claim = -1
         if self._pidfd < 0:
             return True
         has_ended = is_readable(self._pidfd, seconds)
         os.close(self._pidfd)
         self._pidfd = -1
         return has_ended
-
-    def _wait_until_taken(self) -> None:
-        """Return when it begins with its job; raise Spoiled if it never does."""
-        try:
-            report, _ = self._hear(_READY_TIME)
-        except Spoiled:
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RD)  # it ends when it cannot say that it begins
-            report, _ = self._hear(0)
-        if report.kind is not Kind.TAKEN:
-            raise Spoiled
 
     def _hear(self, seconds: float) -> tuple[Report, list[int]]:
         """Return what it says and the descriptors with it; raise Spoiled if that is nothing."""

@@ -31,7 +31,7 @@ from rexecd.confine import (
 )
 from rexecd.execution import becoming, sandbox
 from rexecd.execution.becoming import Unfit
-from rexecd.execution.jobs import Job, Kind, Order, Preparation, Report, Usage, decode_job, receive
+from rexecd.execution.jobs import Job, Kind, Order, Preparation, Report, Usage, decode_job, may_begin, receive
 
 #: How long what a command left behind is killed again and again before it is given up.
 _SWEEP_TIME: Final = 5.0
@@ -56,8 +56,9 @@ class _Gone(Exception):
 class Worker:
     """The worker's whole life; made in a child of the launcher."""
 
-    def __init__(self, sock: socket.socket, preparation: Preparation) -> None:
+    def __init__(self, sock: socket.socket, claim: int, preparation: Preparation) -> None:
         self._socket = sock
+        self._claim = claim
         self._profile = preparation.profile
         self._group = preparation.group
         self._cpu = preparation.profile.resources.cpu
@@ -118,9 +119,10 @@ class Worker:
             return False
         if not descriptors:
             return True  # an order that came too late for its command
-        self._say(Report(Kind.TAKEN))
         self._usage = Usage()
         try:
+            if not may_begin(self._claim):
+                return False  # it was given to another one meanwhile
             pid = _start(decode_job(packet), descriptors)
         except OSError as error:
             self._say(Report(Kind.FAILED, error.errno or 0, text=str(error.filename or "")))

@@ -256,17 +256,19 @@ class Workers:
         """Ask the launcher for a worker, without waiting for it; raise OSError or Unfit."""
         files = identify(profile.sandbox)
         group, kept = self._group_for(profile)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            preparation = Preparation(kept, "" if group is None else str(group.join_path))
-            try:
-                socket.send_fds(self._orders, [preparation.encode()], [theirs.fileno()], socket.MSG_DONTWAIT)
-            except OSError:
-                ours.close()
-                if group is not None:
-                    group.remove(time.monotonic() + _END_TIME)
-                raise
-        return Worker(profile, ours, group, files)
+        preparation = Preparation(kept, "" if group is None else str(group.join_path))
+        with contextlib.ExitStack() as on_failure:
+            if group is not None:
+                on_failure.callback(lambda: group.remove(time.monotonic() + _END_TIME))
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            on_failure.callback(ours.close)
+            with theirs:
+                claim = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+                on_failure.callback(os.close, claim)
+                passed = [theirs.fileno(), claim]
+                socket.send_fds(self._orders, [preparation.encode()], passed, socket.MSG_DONTWAIT)
+            on_failure.pop_all()
+        return Worker(profile, ours, claim, group, files)
 
     def _continue_launcher(self) -> None:
         """Wake the launcher, should somebody have stopped it: a command of its own user can."""

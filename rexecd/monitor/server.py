@@ -32,15 +32,15 @@ _SEND_TIMEOUT: Final = 10.0
 
 #: Of one channel: itself, one for a file that is looked at, and the flags of its token and its certificate.
 _DESCRIPTORS_EACH: Final = 4
-#: Of one command: six pipe ends, /dev/null, the worker's two and those of making it, its control group's,
+#: Of one command: six pipe ends, /dev/null, the worker's three and those of making it, its control group's,
 #: three for one that may outlive its reader, and some for parameters that are passed so.
-_DESCRIPTORS_COMMAND: Final = 24
+_DESCRIPTORS_COMMAND: Final = 25
 #: A worker and its command; and main, both accept loops, the trail's keeper and its sinks, the metrics' file,
 #: the launcher, and some to spare.
 _TASKS_COMMAND: Final = 2
 _TASKS_ELSE: Final = 12
 #: Workers that wait, and the process itself.
-_DESCRIPTORS_ELSE: Final = 2 * MOST_IDLE + 64
+_DESCRIPTORS_ELSE: Final = 3 * MOST_IDLE + 64
 
 
 def descriptors_needed(settings: Settings) -> int:

@@ -94,7 +94,7 @@ def test_a_report_comes_back_as_it_was_sent() -> None:
     report = Report(Kind.ENDED, -9, 1, "why", Usage(2**40, 2**41))
 
     assert report == decode_report(report.encode())
-    assert Report(Kind.TAKEN) == decode_report(Report(Kind.TAKEN).encode())
+    assert Report(Kind.SPOILED) == decode_report(Report(Kind.SPOILED).encode())
 
 
 @pytest.mark.parametrize("usage", [Usage(2**60, 0), Usage(0, 2**64 - 1)])
