@@ -339,9 +339,10 @@ def _read(descriptor: int, most: int) -> bytes:
 def _follow(path: str) -> tuple[str | None, os.stat_result]:
     """Walk to `path` through its links, as the kernel would; return the first fault and what lies there."""
     here, names, links = "/", _names(path), 0
+    own = os.geteuid()
     while True:
         status = os.lstat(here)
-        fault = _entry_fault(here, status)
+        fault = _entry_fault(here, status, own)
         if fault is not None:
             return fault, status
         if stat.S_ISLNK(status.st_mode):
@@ -362,10 +363,10 @@ def _names(path: str) -> list[str]:
     return [name for name in reversed(path.split("/")) if name] or ["."]
 
 
-def _entry_fault(path: str, status: os.stat_result) -> str | None:
+def _entry_fault(path: str, status: os.stat_result, own: int) -> str | None:
     """Return how somebody else could change or replace one entry on the way to a program."""
-    if status.st_uid not in (0, os.geteuid()):
-        return f"{path!r} belongs to uid {status.st_uid}, not to root or uid {os.geteuid()}; chown it"
+    if status.st_uid not in (0, own):
+        return f"{path!r} belongs to uid {status.st_uid}, not to root or uid {own}; chown it"
     mode = stat.S_IMODE(status.st_mode)
     is_shared = stat.S_ISDIR(status.st_mode) and mode & stat.S_ISVTX
     if mode & _WRITABLE and not is_shared and not stat.S_ISLNK(status.st_mode):

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import time
 from pathlib import Path
 from typing import Final
@@ -60,6 +61,8 @@ class Worker:
         self.files = files
         self.group = group
         self._socket = sock
+        # Rather than a poll before each report.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, int(_SILENCE * 1e6)))
         #: Holds the permission to start a command (jobs.may_begin).
         self._claim = claim
         self._pidfd = -1
@@ -154,13 +157,15 @@ class Worker:
     def _hear(self, seconds: float) -> tuple[Report, list[int]]:
         """Return what it says and the descriptors with it; raise Spoiled if that is nothing."""
         deadline = time.monotonic() + seconds
-        while not is_readable(self._socket.fileno(), min(seconds, _SILENCE)):
-            if time.monotonic() >= deadline or is_in_state(self.pid, b"T"):
-                raise Spoiled
-        try:
-            packet, descriptors = receive(self._socket, MAX_REPORT)
-        except OSError as error:
-            raise Spoiled(str(error)) from None
+        while True:
+            try:
+                packet, descriptors = receive(self._socket, MAX_REPORT)
+                break
+            except BlockingIOError:  # _SILENCE has passed
+                if time.monotonic() >= deadline or is_in_state(self.pid, b"T"):
+                    raise Spoiled from None
+            except OSError as error:
+                raise Spoiled(str(error)) from None
         if not packet:
             raise Spoiled
         try:

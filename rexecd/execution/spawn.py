@@ -6,7 +6,6 @@ reaches the command. Besides 0, 1 and 2 it has the descriptors its arguments nam
 Rule 3: the monitor starts no command itself: a worker does, which is what the command will be.
 """
 
-import contextlib
 import errno
 import os
 import stat
@@ -46,27 +45,28 @@ class Streams(NamedTuple):
             os.close(descriptor)
 
 
-class _Ends(NamedTuple):
+class _Ends:
     """The descriptors of one start: near ends are closed in any case, far ends if it fails."""
 
-    near: contextlib.ExitStack
-    far: contextlib.ExitStack
-    #: Whether somebody else will hold the near ends. Opening a pipe anew by name (`/dev/fd/N`, `/dev/stderr`)
-    #: goes by its mode, and only who has it can name it.
-    is_for_others: bool
+    def __init__(self, *, is_for_others: bool) -> None:
+        self.near: list[int] = []
+        self.far: list[int] = []
+        #: Whether somebody else will hold the near ends. Opening a pipe anew by name (`/dev/fd/N`,
+        #: `/dev/stderr`) goes by its mode, and only who has it can name it.
+        self._is_for_others = is_for_others
 
     def pipe(self, *, near: int) -> tuple[int, int]:
         """Return a close-on-exec pipe as (read, write); end number `near` is the command's."""
         ends = os.pipe()
-        self.near.callback(os.close, ends[near])
-        self.far.callback(os.close, ends[1 - near])
+        self.near.append(ends[near])
+        self.far.append(ends[1 - near])
         self._give(ends[0])
         return ends
 
     def filled(self, data: bytes) -> int:
         """Return a pipe that holds `data` and then its end; raise ValueError if that does not fit."""
         read, write = os.pipe()
-        self.near.callback(os.close, read)
+        self.near.append(read)
         try:
             self._give(read)
             os.set_blocking(write, False)
@@ -88,14 +88,14 @@ class _Ends(NamedTuple):
             if error.errno in _EXHAUSTED:
                 raise
             raise _no_file(wanted, os.strerror(error.errno or 0)) from None
-        self.near.callback(os.close, descriptor)
+        self.near.append(descriptor)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise _no_file(wanted, "not a regular file")
         os.set_blocking(descriptor, True)
         return descriptor
 
     def _give(self, pipe: int) -> None:
-        if self.is_for_others:
+        if self._is_for_others:
             os.fchmod(pipe, 0o666)
 
 
@@ -107,23 +107,30 @@ def spawn(invocation: Invocation, workers: Workers) -> tuple[Execution, Streams]
     processes, memory or descriptors. The caller is told no more; `reason` has the detail.
     """
     profile = profile_of(invocation)
-    with contextlib.ExitStack() as near, contextlib.ExitStack() as far:
-        ends = _Ends(near, far, profile.ids is not None and profile.ids.uid != os.geteuid())
-        try:
-            _check_program(invocation.argv[0])
-            stdin_near, stdin_far = _input(invocation, ends)
-            stdout_far, stdout_near = ends.pipe(near=1)
-            stderr_far, stderr_near = ends.pipe(near=1)
-            argv, passed = _pass(invocation, ends)
-            job = Job(argv, dict(invocation.environment), invocation.working_directory, invocation.umask)
-            started = time.monotonic()
-            worker, pid = workers.start(profile, job, [stdin_near, stdout_near, stderr_near, *passed])
-        except (OSError, ValueError) as error:
+    ends = _Ends(is_for_others=profile.ids is not None and profile.ids.uid != os.geteuid())
+    try:
+        _check_program(invocation.argv[0])
+        stdin_near, stdin_far = _input(invocation, ends)
+        stdout_far, stdout_near = ends.pipe(near=1)
+        stderr_far, stderr_near = ends.pipe(near=1)
+        argv, passed = _pass(invocation, ends)
+        job = Job(argv, dict(invocation.environment), invocation.working_directory, invocation.umask)
+        started = time.monotonic()
+        worker, pid = workers.start(profile, job, [stdin_near, stdout_near, stderr_near, *passed])
+    except BaseException as error:
+        _close(ends.far)
+        if isinstance(error, OSError | ValueError):
             raise _refusal(error, invocation) from None
-        far.pop_all()
-        deadline = started + invocation.timeout
-        execution = Execution(workers, worker, pid, started=started, deadline=deadline)
-        return execution, Streams(stdin_far, stdout_far, stderr_far)
+        raise
+    finally:
+        _close(ends.near)
+    execution = Execution(workers, worker, pid, started=started, deadline=started + invocation.timeout)
+    return execution, Streams(stdin_far, stdout_far, stderr_far)
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def profile_of(invocation: Invocation | Rule) -> Profile:
@@ -155,7 +162,7 @@ def _input(invocation: Invocation, ends: _Ends) -> tuple[int, int | None]:
     if invocation.takes_input:
         return ends.pipe(near=0)
     null = os.open(os.devnull, os.O_RDONLY)
-    ends.near.callback(os.close, null)
+    ends.near.append(null)
     return null, None
 
 

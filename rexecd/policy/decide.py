@@ -7,6 +7,7 @@ Rule 4: no text and no reason repeats a value the caller sent.
 Rule 5: every check says what it found to a `Trace`; `explain` listens, the monitor does not.
 """
 
+import re
 import shlex
 import unicodedata
 from collections.abc import Mapping
@@ -54,6 +55,8 @@ _UNSPLIT: Final = {
     "No closing quotation": "a quote is not closed",
     "No escaped character": "the line ends with a backslash",
 }
+#: A line whose words are what stands between single spaces: shlex has nothing to say of it.
+_PLAIN: Final = re.compile(r"[\w@%+=:,./-]+(?: [\w@%+=:,./-]+)*", re.ASCII).fullmatch
 #: Whether the command gets input; a pair that is not here is refused.
 _INPUT: Final = {
     (Stdin.REFUSE, Offer.NONE): False,
@@ -133,7 +136,7 @@ def split(line: str) -> list[str]:
     if "\0" in line:
         raise Refused(Code.BAD_LINE, "the line holds a NUL character")
     try:
-        words = shlex.split(line)
+        words = line.split(" ") if _PLAIN(line) else shlex.split(line)
     except ValueError as error:
         text = _UNSPLIT.get(str(error), "the line cannot be split: check quotes and backslashes")
         raise Refused(Code.BAD_LINE, text) from None

@@ -221,6 +221,21 @@ def test_a_line_that_cannot_be_split_is_refused(line: str) -> None:
     assert (Code.BAD_LINE, BAD_LINES[line]) == (refused.code, refused.text)
 
 
+@settings(max_examples=500, deadline=None)
+@given(st.text(alphabet="aZ0_ -./=%@\\\"'#\t\n\xa0\u2028é$`", min_size=1, max_size=12))
+def test_a_plain_line_is_split_as_shlex_would(line: str) -> None:
+    """Nothing is gone round that shlex has something to say of."""
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        words = []
+    if words:
+        assert words == split(line)
+    else:
+        with pytest.raises(Refused):
+            split(line)
+
+
 def test_the_longest_line_is_split_and_the_most_words_are_taken() -> None:
     """Both ceilings are exact."""
     assert MAX_WORDS == len(split("x " * MAX_WORDS))
