@@ -16,6 +16,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from rexecd import limits
@@ -93,18 +94,28 @@ _PLACES: Final[Mapping[str, _Place]] = {name: _place(path) for name, path in FIE
 
 
 class Context(dict[str, object]):
-    """Fields that several records have in common; what they are in JSON is found out once."""
+    """Fields that several records have in common; what they are in JSON is found out once.
 
-    _common: "_Common | None" = None
+    One that was made of another, and differs only in what it adds, begins with what that one has found out.
+    """
+
+    def __init__(self, base: Mapping[str, object] = MappingProxyType({}), /, **more: object) -> None:
+        super().__init__(base, **more)
+        self._base = base if isinstance(base, Context) and base.items() <= self.items() else None
+        self._common: _Common | None = None
 
     @property
     def common(self) -> "_Common":
         """Return them as pieces of JSON; raise ValueError for a bug in them."""
         if self._common is None:
-            pieces = _Pieces(_CALLER, _NOTHING)
+            base = self._base
+            if base is None or not base.common.is_whole:
+                base = NO_CONTEXT
+            pieces = _Pieces(_CALLER, base.common)
             for name, value in self.items():
-                pieces.add(name, value)
-            self._common = pieces.common()
+                if name not in base:
+                    pieces.add(name, value)
+            self._common, self._base = pieces.common(), None
         return self._common
 
 
@@ -119,6 +130,7 @@ class _Common(NamedTuple):
 
 _NOTHING: Final = _Common({}, 0, is_whole=True)
 NO_CONTEXT: Final = Context()
+NO_CONTEXT._common = _NOTHING  # noqa: SLF001 - where every other one begins
 
 
 def compose(
