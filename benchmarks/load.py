@@ -1,9 +1,10 @@
 """A load generator, in a process of its own: `load KIND ...`, told on its input what to do.
 
 Each line is `CALLERS SECONDS`: have so many connections, keep them all busy for so long, and print what was
-done as JSON. With no seconds they are only opened. At the end of the input it ends. Callers of rexecd are one
-loop over non-blocking connections: what is measured is the daemon. Callers of ssh are asyncssh's own, which
-cost more than they should: their share of the processor is in the answer.
+done as JSON. With no seconds they are only opened. At the end of the input it takes leave and ends.
+
+Callers of rexecd are one loop over non-blocking connections: what is measured is the daemon. Callers of ssh are
+asyncssh's own, which cost more than they should: their share of the processor is in the answer.
 """
 
 import asyncio
@@ -26,6 +27,8 @@ from rexecd.wire.messages import Exit, Offer, Run
 
 #: So many connections of ssh are opened at once.
 _AT_ONCE = 4
+#: Seconds a generator may take to leave.
+_LEAVE = 20.0
 RUN = Run("true", Offer.NONE, "", 0)
 
 
@@ -118,6 +121,9 @@ def load_rexecd(words: Sequence[str]) -> None:
             keep_busy(all_[:callers], seconds)
         else:
             print("{}", flush=True)
+    # One after the other: thousands that go at the same moment are a round of their own.
+    for caller in all_:
+        caller.session.close()
 
 
 async def load_ssh(words: Sequence[str]) -> None:
@@ -189,7 +195,14 @@ def generator(words: Sequence[str]) -> Iterator[Generator]:
     with subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         try:
             yield Generator(process)
+        except BaseException:
+            process.terminate()
+            raise
         finally:
+            if process.stdin:
+                process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_LEAVE)
             process.terminate()
 
 

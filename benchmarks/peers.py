@@ -109,23 +109,28 @@ def server(line: Sequence[str], port: int) -> Iterator[int]:
 def rexecd(directory: Path, settings: str = SETTINGS) -> Iterator[Peer]:
     """Run rexecd."""
     with served(settings, POLICY, "bench") as running:
-        token = directory / "token"
-        token.touch(mode=0o600)
-        token.write_text(running.token)
-        program = str(Path(sys.executable).with_name("rexec"))
-        how = ["-F", "none", "--ca", running.ca, "--token-file", str(token)]
-        yield Peer(
-            "rexecd",
-            {"rexec, new connection": [program, *how, running.address, "true"]},
-            opened=lambda: _session(running),
-            once=lambda: client.run(running.address, "true", token=running.token, ca=running.ca),
-            pull=lambda size: pull(running, size),
-            pull_slowly=lambda size, each: pull(running, size, each),
-            push=lambda size: push(running, size),
-            load=("rexecd", running.address, running.ca, str(token)),
-            pid=running.pid,
-            setup=f"{__version__}, as it comes, with more connections allowed",
-        )
+        yield peer_of(running, directory)
+
+
+def peer_of(running: Served, directory: Path) -> Peer:
+    """Return a running daemon as a peer; its token is kept in a file."""
+    token = directory / "token"
+    token.touch(mode=0o600)
+    token.write_text(running.token)
+    program = str(Path(sys.executable).with_name("rexec"))
+    how = ["-F", "none", "--ca", running.ca, "--token-file", str(token)]
+    return Peer(
+        "rexecd",
+        {"rexec, new connection": [program, *how, running.address, "true"]},
+        opened=lambda: _session(running),
+        once=lambda: running.once("true"),
+        pull=lambda size: pull(running, size),
+        pull_slowly=lambda size, each: pull(running, size, each),
+        push=lambda size: push(running, size),
+        load=("rexecd", running.address, running.ca, str(token)),
+        pid=running.pid,
+        setup=f"{__version__}, as it comes, with more connections allowed",
+    )
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.processes import Daemon
 from rexecd import client
 from rexecd.cli.init import Layout, lay_out
 from rexecd.cli.monitor import opened_service
@@ -28,6 +29,11 @@ commands:
   "true":
     summary: Do nothing
     run: /bin/true
+"""
+_MAIN = """
+import sys
+from rexecd.cli.rexecd import main
+sys.exit(main(sys.argv[1:]))
 """
 SETTINGS = 'version: 1\nlisten: "127.0.0.1:0"\n'
 
@@ -70,21 +76,58 @@ def served(
 ) -> Iterator[Served]:
     """Run a daemon with these files and yield it; it is stopped in order.
 
-    What `prepare` does to its directory is done before it is started for the first time.
+    What `prepare` does to its directory is done before it is started for the first time. Raise RuntimeError
+    with its own words where it does not start.
     """
+    with (
+        _laid_out(settings, policy, principal, prepare) as (made, token),
+        _started(made, "serve") as (process, address),
+    ):
+        yield Served(address, token, str(made.authority), process, made.config)
+
+
+@contextlib.contextmanager
+def apart(settings: str, policy: str, principal: str, changed: str = "") -> Iterator[tuple[Served, Daemon]]:
+    """Run both processes of a daemon apart, with something changed in the code of both before they begin."""
+    with (
+        _laid_out(settings, policy, principal) as (made, token),
+        _started(made, "monitor", changed) as (monitor, _),
+        _started(made, "gateway", changed) as (gateway, address),
+    ):
+        yield Served(address, token, str(made.authority), gateway, made.config), Daemon(gateway, monitor)
+
+
+@contextlib.contextmanager
+def _laid_out(
+    settings: str, policy: str, principal: str, prepare: Callable[[Layout], object] | None = None
+) -> Iterator[tuple[Layout, str]]:
+    """Make the directory of a daemon; yield it, and a token."""
     with tempfile.TemporaryDirectory(prefix="rexecd-bench-") as name:
         made = lay_out(Path(name), ["127.0.0.1"], settings=settings, policy=policy)
         if prepare is not None:
             prepare(made)
         with opened_service(load_settings(made.config)) as service:
             token = str(tokens.create(service, seam.CreateToken(principal))["token"])
-        line = [sys.executable, "-I", "-m", "rexecd", "serve", "--config", str(made.config)]
-        with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-            try:
-                address = process.stdout.readline().rpartition(" ")[2].strip() if process.stdout else ""
-                yield Served(address, token, str(made.authority), process.pid, made.config)
-            finally:
-                process.terminate()
+        yield made, token
+
+
+@contextlib.contextmanager
+def _started(made: Layout, verb: str, changed: str = "") -> Iterator[tuple[int, str]]:
+    """Start a process; yield its number, and the last word of what it says first."""
+    program = ["-c", changed + _MAIN] if changed else ["-m", "rexecd"]
+    line = [sys.executable, "-I", *program, verb, "--config", str(made.config)]
+    log = made.config.with_name(f"{verb}.log")
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(line, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        try:
+            said = process.stdout.readline() if process.stdout else ""
+            if not said:
+                raise RuntimeError(log.read_text().partition("\n")[0] or f"rexecd {verb} does not start")
+            yield process.pid, said.rpartition(" ")[2].strip()
+        finally:
+            process.terminate()
 
 
 def popen() -> None:
