@@ -3,8 +3,8 @@
 Each line is `CALLERS SECONDS`: have so many connections, keep them all busy for so long, and print what was
 done as JSON. With no seconds they are only opened. At the end of the input it takes leave and ends.
 
-Callers of rexecd are one loop over non-blocking connections: what is measured is the daemon. Callers of ssh are
-asyncssh's own, which cost more than they should: their share of the processor is in the answer.
+Callers of rexecd are one loop over non-blocking connections: what is measured is the daemon. Callers of ssh
+are asyncssh's own, which cost more than they should: their share of the processor is in the answer.
 """
 
 import asyncio
