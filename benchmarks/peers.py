@@ -4,6 +4,7 @@ OpenSSH and asyncssh are in ssh.py; NRPE with TLS. What is missing says how to g
 without.
 """
 
+import compileall
 import contextlib
 import socket
 import subprocess
@@ -114,6 +115,8 @@ def rexecd(directory: Path, settings: str = SETTINGS) -> Iterator[Peer]:
 
 def peer_of(running: Served, directory: Path) -> Peer:
     """Return a running daemon as a peer; its token is kept in a file."""
+    # An installed program has its bytecode beside it; one that runs from a checkout may not.
+    compileall.compile_dir(str(Path(client.__file__).parents[1]), quiet=2)
     token = directory / "token"
     token.touch(mode=0o600)
     token.write_text(running.token)
