@@ -32,18 +32,38 @@ _LEAVE = 20.0
 RUN = Run("true", Offer.NONE, "", 0)
 
 
-def report(taken: list[float], begun: float, began: float) -> None:
-    """Print what was done: how many, how many a second, how long each, and our share of one processor."""
-    seconds = time.perf_counter() - begun
-    taken.sort()
-    answer = {
-        "per_second": len(taken) / seconds,
-        "p50": statistics.median(taken) * 1e3 if taken else None,
-        "p99": taken[int(len(taken) * 0.99)] * 1e3 if taken else None,
-        "count": len(taken),
-        "generator_cpu": (time.process_time() - began) / seconds,
-    }
-    print(json.dumps(answer), flush=True)
+class Window:
+    """So many seconds: how many answers came in them, how long each took, and what we used meanwhile."""
+
+    def __init__(self, seconds: float) -> None:
+        self._begun = time.perf_counter()
+        self._cpu = time.process_time()
+        self._seconds = seconds
+        self._taken: list[float] = []
+        self._in_time = 0
+
+    def is_open(self) -> bool:
+        """Return whether there is more to be asked."""
+        return time.perf_counter() < self._begun + self._seconds
+
+    def answered(self, since: float) -> None:
+        """Note an answer; one that comes behind the end counts for how long it took, and for no rate."""
+        self._taken.append(time.perf_counter() - since)
+        self._in_time += self.is_open()
+
+    def report(self) -> None:
+        """Print it."""
+        used = time.process_time() - self._cpu
+        seconds = time.perf_counter() - self._begun
+        taken = sorted(self._taken)
+        answer = {
+            "per_second": self._in_time / self._seconds,
+            "p50": statistics.median(taken) * 1e3 if taken else None,
+            "p99": taken[int(len(taken) * 0.99)] * 1e3 if taken else None,
+            "count": len(taken),
+            "generator_cpu": used / seconds,
+        }
+        print(json.dumps(answer), flush=True)
 
 
 class Caller:
@@ -82,9 +102,7 @@ def keep_busy(all_: Sequence[Caller], seconds: float) -> None:
     """Keep every caller busy for so long, hear the last answers, and report."""
     poller = select.epoll()
     by_number = {caller.tls.fileno(): caller for caller in all_}
-    taken: list[float] = []
-    begun, cpu = time.perf_counter(), time.process_time()
-    end = begun + seconds
+    window = Window(seconds)
     for number, caller in by_number.items():
         poller.register(number, select.EPOLLIN)
         caller.ask()
@@ -93,13 +111,12 @@ def keep_busy(all_: Sequence[Caller], seconds: float) -> None:
         for number, _ in poller.poll(60):
             caller = by_number[number]
             if caller.hear():
-                now = time.perf_counter()
-                taken.append(now - caller.since)
-                if now < end:
+                window.answered(caller.since)
+                if window.is_open():
                     caller.ask()
                 else:
                     waiting -= 1
-    report(taken, begun, cpu)
+    window.report()
     poller.close()
 
 
@@ -121,7 +138,6 @@ def load_rexecd(words: Sequence[str]) -> None:
             keep_busy(all_[:callers], seconds)
         else:
             print("{}", flush=True)
-    # One after the other: thousands that go at the same moment are a round of their own.
     for caller in all_:
         caller.session.close()
 
@@ -151,18 +167,16 @@ async def load_ssh(words: Sequence[str]) -> None:
 
 
 async def _keep_ssh_busy(all_: Sequence[Any], command: str, seconds: float) -> None:
-    taken: list[float] = []
-    begun, cpu = time.perf_counter(), time.process_time()
-    end = begun + seconds
+    window = Window(seconds)
 
     async def work(connection: Any) -> None:  # noqa: ANN401 - of a library without types here
-        while time.perf_counter() < end:
+        while window.is_open():
             since = time.perf_counter()
             await connection.run(command, check=True)
-            taken.append(time.perf_counter() - since)
+            window.answered(since)
 
     await asyncio.gather(*map(work, all_))
-    report(taken, begun, cpu)
+    window.report()
 
 
 class Generator:
@@ -170,6 +184,10 @@ class Generator:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+
+    def kill(self) -> None:
+        """Let all its callers vanish."""
+        self._process.kill()
 
     def order(self, callers: int, seconds: float = 0) -> None:
         """Say what is to be done."""

@@ -56,8 +56,8 @@ def callers(run: Run, figure: Any) -> None:  # noqa: ANN401 - of a library that 
     axes.set_xscale("log", base=2)
     axes.set_xticks(numbers, [str(number) for number in numbers])
     axes.set(xlabel="callers at once, each on a connection of its own", ylabel="commands a second")
-    axes.set_ylim(bottom=0)
-    axes.legend()
+    axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+    axes.legend(loc="center right")
 
 
 def latency(run: Run, figure: Any) -> None:  # noqa: ANN401 - as above
@@ -103,8 +103,12 @@ def idle(run: Run, figure: Any) -> None:  # noqa: ANN401 - as above
     left.set_ylim(bottom=0)
     left.legend()
     beside = [row for row in _rows(run, "idle").values() if "p50" in row]
-    for column, label in (("p50", "a command"), ("new_p50", "with a new connection")):
-        points = [(row.get("connections", 0), row[column]) for row in beside[:-1]]
+    for column, label in (
+        ("p50", "a command beside them"),
+        ("alone_p50", "of a daemon that has none"),
+        ("new_p50", "with a new connection"),
+    ):
+        points = [(row["connections"], row[column]) for row in beside]
         right.plot(*zip(*points, strict=True), marker="o", label=label)
     right.set(xlabel="idle connections beside it", ylabel="p50, milliseconds")
     right.set_ylim(bottom=0)

@@ -186,6 +186,6 @@ def judged(run: Run) -> list[Judged]:
         except KeyError:
             rows.append(Judged(target.figure, target.must, target.aim, MISSING, ""))
             continue
-        reached = "aim" if value.is_aim else "must" if value.is_met else "no"
+        reached = "no" if not value.is_met else "aim" if value.is_aim else "must"
         rows.append(Judged(target.figure, target.must, target.aim, value.words, reached))
     return rows

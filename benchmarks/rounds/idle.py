@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Sequence
@@ -9,20 +10,21 @@ from pathlib import Path
 
 from benchmarks import processes
 from benchmarks.load import Generator, generator
-from benchmarks.measure import Found, Row, Rows, summary
-from benchmarks.peers import POLICY, Peer, peer_of
+from benchmarks.measure import Found, Row, Rows, summaries
+from benchmarks.peers import POLICY, Operation, Peer, Starter, peer_of
 from benchmarks.rounds.plan import Bench
 from benchmarks.served import apart, take_turns, wide
+from benchmarks.ssh import asyncssh, openssh
 
 BESIDE = "rexecd: {} connections"
-ALONE = ("rexecd: alone, before", "rexecd: alone, after")
+GONE = "rexecd: {} callers vanish at once"
 #: Processes that hold them: a handshake costs a caller as much as the server.
 _GENERATORS = 4
 #: So many of each other server, of which each is a process or an object of its own.
 _OTHERS = 100
-#: Connections for whoever asks beside them, and seconds until those who have gone are forgotten.
+#: Connections for whoever asks beside them, and seconds in which one looks at how those go who vanish.
 _SPARE = 16
-_PATIENCE = 30.0
+_PATIENCE = 10.0
 _WARM = 30
 #: A daemon refuses to start where it could come to need more descriptors than it may have: four a connection.
 #: Those here are idle, which takes two: it takes what it may have.
@@ -37,50 +39,64 @@ confine.raise_descriptor_limit = lift
 
 
 def run(bench: Bench) -> Found:
-    """Open ever more connections of a daemon of its own; ask beside them; let them go."""
-    rows: Rows = {}
-    used: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="rexec-bench-") as name:
-        settings = wide(max(bench.plan.idle, default=1) + _SPARE) + ("" if os.geteuid() else "run_as: root\n")
-        with apart(settings, POLICY, "bench", _LENIENT) as (running, daemon):
-            _ours(bench, peer_of(running, Path(name)), daemon, rows, used)
-    for other in ("OpenSSH", "asyncssh"):
-        found = bench.peer(other)
-        if found is not None and bench.plan.idle:
-            few = min(_OTHERS, *bench.plan.idle)
-            rows[f"{other}: {few} connections"] = _theirs(found, few)
-    alone = [rows[name]["p50"] for name in ALONE]
-    for row in rows.values():
-        if "p50" in row:
-            row["ratio"] = row["p50"] / (sum(alone) / 2)
+    """Open ever more connections of one daemon; ask it, and another one that has none; let all go at once."""
+    settings = wide(max(bench.plan.idle) + _SPARE) + ("" if os.geteuid() else "run_as: root\n")
+    with contextlib.ExitStack() as stack:
+        peers = []
+        for _ in range(2):
+            running, daemon = stack.enter_context(apart(settings, POLICY, "bench", _LENIENT))
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rexec-bench-")))
+            peers.append((peer_of(running, directory), daemon))
+        (alone, _), (peer, daemon) = peers
+        # In thousands of threads an orderly end takes minutes.
+        stack.callback(_kill, daemon)
+        rows, used = _ours(bench, alone, peer, daemon)
+    few = min(_OTHERS, *bench.plan.idle)
+    for name, starter in {"OpenSSH": openssh, "asyncssh": asyncssh}.items():
+        if bench.peer(name) is not None:
+            rows[f"{name}: {few} connections"] = _theirs(starter, few)
     return Found(rows, {"processes": used})
 
 
-def _ours(bench: Bench, peer: Peer, daemon: processes.Daemon, rows: Rows, used: list[Row]) -> None:
-    _beside(bench, peer)
-    before = {name: processes.usage(pid) for name, pid in daemon._asdict().items()}
-    used.append(_facts(daemon, 0))
-    rows[ALONE[0]] = _beside(bench, peer)
+def _ours(bench: Bench, alone: Peer, peer: Peer, daemon: processes.Daemon) -> tuple[Rows, list[Row]]:
+    """Return the rows, and what both processes used at each step."""
+    rows: Rows = {}
+    _beside(bench, alone, peer)
+    before = {name: processes.pss(pid) for name, pid in daemon._asdict().items()}
+    used = [_facts(daemon, 0)]
     with contextlib.ExitStack() as stack:
         loads = [stack.enter_context(generator(peer.load)) for _ in range(_GENERATORS)]
-        for load in loads:
-            load.order(0)
-        for load in loads:
-            load.answer()
+        _open(loads, 0)
         opened, seconds = 0, 0.0
         for number in sorted(bench.plan.idle):
-            took = _open(loads, number)
-            opened, seconds = number, seconds + took
+            seconds += _open(loads, number)
+            opened = number
             row: Row = {"connections": opened, "open_seconds": seconds, "opened_per_second": opened / seconds}
             used.append(_facts(daemon, opened))
             for name, pid in daemon._asdict().items():
-                row[f"{name}_KiB_each"] = (processes.pss(pid) - before[name].pss_kib) / opened
+                row[f"{name}_KiB_each"] = (processes.pss(pid) - before[name]) / opened
             row["KiB_each"] = row["gateway_KiB_each"] + row["monitor_KiB_each"]
-            rows[BESIDE.format(number)] = row | _beside(bench, peer)
-        leaving = time.monotonic()
-    _wait_until_alone(daemon.gateway, before["gateway"].threads)
-    used.append(_facts(daemon, 0))
-    rows[ALONE[1]] = {"closed_seconds": time.monotonic() - leaving} | _beside(bench, peer)
+            rows[BESIDE.format(number)] = row | _beside(bench, alone, peer)
+        rows[GONE.format(opened)] = _gone(loads, daemon.gateway, opened)
+    return rows, used
+
+
+def _gone(loads: Sequence[Generator], gateway: int, number: int) -> Row:
+    """Let all callers vanish at once; return how quickly the gateway is done with them."""
+    threads, begun = processes.threads(gateway), time.monotonic()
+    for load in loads:
+        load.kill()
+    deadline = begun + _PATIENCE
+    while (left := processes.threads(gateway)) > threads - number and time.monotonic() < deadline:
+        time.sleep(0.05)
+    seconds = time.monotonic() - begun
+    return {"connections": number, "closed_per_second": (threads - left) / seconds}
+
+
+def _kill(daemon: processes.Daemon) -> None:
+    for pid in daemon:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _open(loads: Sequence[Generator], number: int) -> float:
@@ -104,30 +120,30 @@ def _facts(daemon: processes.Daemon, connections: int) -> Row:
     return row
 
 
-def _beside(bench: Bench, peer: Peer) -> Row:
-    """Return what a command takes, over a connection that was opened for it."""
-    if peer.opened is None or peer.once is None:
-        raise RuntimeError("nothing can be asked")
-    with peer.opened() as run_one:
-        for _ in range(_WARM):
-            run_one()
-        taken = take_turns(
-            {"open": run_one, "new": peer.once}, rounds=bench.plan.rounds, each=10, fewer={"new": 2}
-        )
-    return summary(taken["open"]) | {"new_p50": summary(taken["new"])["p50"]}
+def _beside(bench: Bench, alone: Peer, peer: Peer) -> Row:
+    """Return what a command takes of a daemon with idle connections, and of one without, which take turns."""
+    operations: dict[str, Operation] = {}
+    with contextlib.ExitStack() as stack:
+        for name, each in (("alone", alone), ("beside", peer)):
+            if each.opened is not None and each.once is not None:
+                operations[name] = stack.enter_context(each.opened())
+                operations[f"{name}, new"] = each.once
+        fewer = {name: 2 for name in operations if "new" in name}
+        take_turns(operations, rounds=1, each=_WARM, fewer=fewer)
+        found = summaries(take_turns(operations, rounds=bench.plan.rounds, each=10, fewer=fewer))
+    p50 = {name: row["p50"] for name, row in found.items()}
+    row = found["beside"] | {"alone_p50": p50["alone"], "ratio": p50["beside"] / p50["alone"]}
+    return row | {"new_p50": p50["beside, new"], "new_ratio": p50["beside, new"] / p50["alone, new"]}
 
 
-def _wait_until_alone(pid: int, threads: int) -> None:
-    """Wait until a process has no more threads than it had."""
-    deadline = time.monotonic() + _PATIENCE
-    while processes.threads(pid) > threads + 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
-
-
-def _theirs(peer: Peer, number: int) -> Row:
-    """Return what idle connections cost another server: it, and all processes below it."""
-    before, _ = processes.tree_pss([peer.pid])
-    with generator(peer.load) as load:
+def _theirs(starter: Starter, number: int) -> Row:
+    """Return what idle connections cost another server, begun anew: it, and all processes below it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="rexec-bench-") as name,
+        starter(Path(name)) as peer,
+        generator(peer.load) as load,
+    ):
+        before, _ = processes.tree_pss([peer.pid])
         load.order(0)
         load.answer()
         took = _open([load], number)
