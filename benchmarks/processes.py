@@ -74,6 +74,12 @@ def cpu(pid: int) -> float:
     return (int(words[11]) + int(words[12])) / _TICK
 
 
+def machine_cpu() -> tuple[int, int]:
+    """Return how long all processors were busy, and how long they were there at all, in the kernel's ticks."""
+    words = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return sum(words) - words[3] - words[4], sum(words)
+
+
 def threads(pid: int) -> int:
     """Return how many threads a process has."""
     return len(list(Path(f"/proc/{pid}/task").iterdir()))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from benchmarks import processes
-from benchmarks.measure import Found, Row, Rows, summary
+from benchmarks.measure import Found, Row, Rows
 from benchmarks.rounds.plan import Bench
 
 OURS = "rexecd"
@@ -75,6 +75,7 @@ def _watch(daemon: processes.Daemon, begin: float, window: float, windows: int) 
     """Return what both processes use at the end of each window."""
     samples: list[Row] = []
     last = {name: processes.cpu(pid) for name, pid in daemon._asdict().items()}
+    busy, there = processes.machine_cpu()
     for number in range(1, windows + 1):
         time.sleep(max(0.0, begin + number * window - time.monotonic()))
         row: Row = {"seconds": number * window}
@@ -85,6 +86,9 @@ def _watch(daemon: processes.Daemon, begin: float, window: float, windows: int) 
             row[f"{name}_threads"] = used.threads
             row[f"{name}_cpu"] = (used.cpu_seconds - last[name]) / window
             last[name] = used.cpu_seconds
+        busy_now, there_now = processes.machine_cpu()
+        row["machine_busy"] = (busy_now - busy) / max(1, there_now - there)
+        busy, there = busy_now, there_now
         samples.append(row)
     return samples
 
@@ -109,13 +113,17 @@ def drifts(windows: dict[str, list[Row]], samples: Sequence[Row], window: float)
             row["ratio"] = row["last"] / row["first"]
         row |= {key: sum(each[key] for each in all_) for key in ("count", "failed")}
         rows[f"{name}: p50"] = row
-    for figure in ("MiB", "descriptors", "threads", "cpu"):
-        for name in processes.Daemon._fields:
-            values = [sample[f"{name}_{figure}"] for sample in samples]
-            first_, last_ = (summary(part)["p50"] for part in (values[:few], values[-few:]))
-            rows[f"{name}: {figure}"] = {
-                "first": first_,
-                "last": last_,
-                "ratio": last_ / first_ if first_ else None,
-            }
+    figures = [
+        *(
+            f"{name}_{what}"
+            for what in ("MiB", "descriptors", "threads", "cpu")
+            for name in processes.Daemon._fields
+        ),
+        "machine_busy",
+    ]
+    for figure in figures:
+        values = [sample[figure] for sample in samples]
+        first_, last_ = (statistics.median(part) for part in (values[:few], values[-few:]))
+        ratio = last_ / first_ if first_ else None
+        rows[figure.replace("_", ": ")] = {"first": first_, "last": last_, "ratio": ratio}
     return rows

@@ -189,6 +189,7 @@ def test_drift_compares_the_first_and_the_last_minute() -> None:
         for name in ("gateway", "monitor")
         for what in ("MiB", "descriptors", "threads", "cpu")
     ]
+    names.append("machine_busy")
     samples = [dict.fromkeys(names, float(number)) for number in range(1, 7)]
     rows = mixed.drifts(windows, samples, 10.0)
 
