@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from benchmarks import caller
-from benchmarks.measure import Found, show, summary
+from benchmarks.measure import Found, said, show, summary
 from benchmarks.peers import Peer, nrpe, rexecd
 from benchmarks.rounds import bulk, features, growth, idle, mixed, parallel, single
 from benchmarks.rounds.plan import GB, Bench, Plan
@@ -129,8 +129,8 @@ def done(name: str, bench: Bench) -> dict[str, Any]:
             raise RuntimeError("no time is left for it")
         found = ROUNDS[name].run(bench)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other rounds are not concerned
-        print(f"\nwithout {name}: {error}", file=sys.stderr)
-        return {"title": title, "failed": str(error), "seconds": time.monotonic() - begun, "rows": {}}
+        print(f"\nwithout {name}: {said(error)}", file=sys.stderr)
+        return {"title": title, "failed": said(error), "seconds": time.monotonic() - begun, "rows": {}}
     show(title, found.rows)
     seconds = time.monotonic() - begun
     print(f"{'':46}{seconds:.1f} s")

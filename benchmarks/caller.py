@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.measure import said
 from benchmarks.peers import Peer, Starter, nrpe, rexecd
 from benchmarks.ssh import openssh
 
@@ -72,8 +73,8 @@ def started(starters: Iterable[Starter], stack: contextlib.ExitStack) -> tuple[l
         try:
             found.append(stack.enter_context(starter(made)))
         except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
-            missing[starter.__name__] = str(error)
-            print(f"without {starter.__name__}: {error}", file=sys.stderr)
+            missing[starter.__name__] = said(error)
+            print(f"without {starter.__name__}: {said(error)}", file=sys.stderr)
     return found, missing
 
 

@@ -1,5 +1,6 @@
 """What is made of single measurements: medians, percentiles, ratios, and a table for a terminal."""
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -62,6 +63,16 @@ def shown(cell: object) -> str:
             digits = 0 if abs(cell) >= 100 else 1 if abs(cell) >= 10 else 2 if abs(cell) >= 1 else 3
             return f"{cell:,.{digits}f}"
     return str(cell)
+
+
+def said(error: BaseException) -> str:
+    """Return what an error says, in one line, without the directories of this machine.
+
+    >>> said(OSError("no such file: '/tmp/x1/rexecd.yaml':8:1"))
+    "no such file: 'rexecd.yaml':8:1"
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r"/(?:[^/\s'\"]+/)*", "", lines[0])
 
 
 def columns(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:

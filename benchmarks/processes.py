@@ -75,8 +75,9 @@ def cpu(pid: int) -> float:
 
 
 def machine_cpu() -> tuple[int, int]:
-    """Return how long all processors were busy, and how long they were there at all, in the kernel's ticks."""
-    words = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    """Return how long all processors were busy, and how long they were there, in the kernel's ticks."""
+    first = Path("/proc/stat").read_text().split("\n", 1)[0]
+    words = [int(word) for word in first.split()[1:9]]
     return sum(words) - words[3] - words[4], sum(words)
 
 

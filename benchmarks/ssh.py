@@ -53,8 +53,8 @@ def _in_dash(directory: Path, line: list[str]) -> tuple[list[str], str]:
     if Path(_SHELL).exists() and shutil.which("unshare"):
         tried = subprocess.run([*apart, "/bin/true"], check=False, capture_output=True)
         if tried.returncode == 0:
-            return [*apart, *line], _SHELL
-    return line, user.pw_shell
+            return [*apart, *line], Path(_SHELL).name
+    return line, Path(user.pw_shell).name
 
 
 def _make_config(directory: Path, port: int, host_key: str, user_key: str) -> Path:
