@@ -203,8 +203,10 @@ def test_written_figures_have_no_more_digits_than_they_deserve() -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not here")
-def test_drawing_twice_gives_the_same_plots(tmp_path: Path) -> None:
+def test_drawing_twice_gives_the_same_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plot changes only if a figure does; what was not measured has none."""
+    # It would else make the directory that tests rely on not to be there.
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "settings"))
     first, second = tmp_path / "first", tmp_path / "second"
     for directory in (first, second):
         directory.mkdir()
