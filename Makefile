@@ -41,14 +41,17 @@ types: $(VENV)/developed
 vectors: $(VENV)/developed
 	$(BIN)/python tests/vectors/build.py --check
 
-# The manual pages of both files, and the tables of AUDIT.md, are made from the tables in the code.
+# The manual pages of both files, and the tables of AUDIT.md, are made from the tables in the code; those of
+# PERFORMANCE.md from the newest run of `make bench`.
 docs: $(VENV)/developed
 	$(BIN)/python docs/man/build.py
 	$(BIN)/python docs/build_audit.py
+	$(BIN)/python -m benchmarks.page
 
 docs-check: $(VENV)/developed
 	$(BIN)/python docs/man/build.py --check
 	$(BIN)/python docs/build_audit.py --check
+	$(BIN)/python -m benchmarks.page --check
 
 fmt: $(VENV)/developed
 	$(BIN)/ruff check --fix .
@@ -56,10 +59,13 @@ fmt: $(VENV)/developed
 
 dev: $(VENV)/developed
 
-# Everything side by side with what does the same job; PEERS=--install fetches that (as root, on Debian).
+# Everything side by side with what does the same job, and docs/PERFORMANCE.md from it (benchmarks/README.md);
+# PEERS=--install fetches what it compares with (as root, on Debian).
 bench: $(VENV)/installed
 	benchmarks/peers.sh $(BIN)/python $(PEERS)
 	$(BIN)/python -m benchmarks.bench $(BENCH)
+	$(BIN)/python -m benchmarks.plots
+	$(BIN)/python -m benchmarks.page
 
 bench-quick: $(VENV)/installed
 	$(BIN)/python -m benchmarks.quick

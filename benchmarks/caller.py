@@ -18,7 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.peers import Peer, Starter, nrpe, openssh, rexecd
+from benchmarks.measure import said
+from benchmarks.peers import Peer, Starter, nrpe, rexecd
+from benchmarks.ssh import openssh
 
 #: The line that all others are compared with.
 OURS = "rexec, new connection"
@@ -60,18 +62,20 @@ def scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="rexec-bench-")
 
 
-def started(starters: Iterable[Starter], stack: contextlib.ExitStack) -> list[Peer]:
-    """Return the programs that are here, each with its server; say which are not."""
+def started(starters: Iterable[Starter], stack: contextlib.ExitStack) -> tuple[list[Peer], dict[str, str]]:
+    """Return the programs that are here, each with its server, and why others are not; say that, too."""
     directory = Path(stack.enter_context(scratch()))
     found: list[Peer] = []
+    missing: dict[str, str] = {}
     for starter in starters:
         made = directory / starter.__name__
         made.mkdir()
         try:
             found.append(stack.enter_context(starter(made)))
         except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
-            print(f"without {starter.__name__}: {error}", file=sys.stderr)
-    return found
+            missing[starter.__name__] = said(error)
+            print(f"without {starter.__name__}: {said(error)}", file=sys.stderr)
+    return found, missing
 
 
 def lines_of(peers: Iterable[Peer]) -> dict[str, list[str]]:
@@ -100,7 +104,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with contextlib.ExitStack() as stack:
-        taken = measure(lines_of(started([rexecd, openssh, nrpe], stack)), arguments.rounds)
+        peers, _ = started([rexecd, openssh, nrpe], stack)
+        taken = measure(lines_of(peers), arguments.rounds)
     if arguments.json:
         print(json.dumps({name: [one._asdict() for one in all_] for name, all_ in taken.items()}))
     else:

@@ -5,44 +5,36 @@ of single commands, and ratios to the bare Popen of the same run. Nothing is ass
 """
 
 import argparse
-import functools
 import json
 import os
 import statistics
+from collections.abc import Iterable
 
-from benchmarks.served import popen, served, take_turns
-from rexecd import client
+from benchmarks.served import popen, runner, served, take_turns
 
 _SETTINGS = 'version: 1\nlisten: "127.0.0.1:0"\nrun_as: root\ncontainment: {containment}\n'
-_LIMITS = "limits: {cpu: 10s, open_files: 256, file_size: 1MiB, memory: 1GiB, nice: 0, concurrency: 4}"
-_SANDBOX = "sandbox: {read: [/etc], network: none}"
-_EVERYTHING = ["run_as: nobody", _LIMITS, _SANDBOX]
+LIMITS = "limits: {cpu: 10s, open_files: 256, file_size: 1MiB, memory: 1GiB, nice: 0, concurrency: 4}"
+SANDBOX = "sandbox: {read: [/etc], network: none}"
+_EVERYTHING = ["run_as: nobody", LIMITS, SANDBOX]
 #: A row of the table: the daemon, and what its rule says more.
 _ROWS = {
     "plain: the daemon's own user": ("subreaper", []),
     "run_as": ("subreaper", ["run_as: nobody"]),
-    "limits": ("subreaper", [_LIMITS]),
-    "sandbox": ("subreaper", [_SANDBOX]),
+    "limits": ("subreaper", [LIMITS]),
+    "sandbox": ("subreaper", [SANDBOX]),
     "control group": ("control-group", []),
     "run_as, limits, sandbox": ("subreaper", _EVERYTHING),
     "run_as, limits, sandbox, control group": ("control-group", _EVERYTHING),
 }
 
 
-def make_policy() -> str:
-    """Return a policy with a rule for each row."""
+def make_rules(more: Iterable[Iterable[str]]) -> str:
+    """Return a policy with a rule for each of these, which say more of it."""
     lines = ["version: 1", "principals: {bench: {roles: [all]}}", 'roles: {all: {allow: ["*"]}}', "commands:"]
-    for number, (_, more) in enumerate(_ROWS.values()):
+    for number, each in enumerate(more):
         lines += [f"  row{number}:", "    summary: Do nothing", "    run: /bin/true"]
-        lines += [f"    {line}" for line in more]
+        lines += [f"    {line}" for line in each]
     return "\n".join(lines) + "\n"
-
-
-def run(session: client.Session, line: str) -> None:
-    """Run a command that has to succeed."""
-    result = session.run(line)
-    if result.returncode:
-        raise SystemExit(f"{line}: {result}")
 
 
 def main() -> None:
@@ -54,16 +46,16 @@ def main() -> None:
     arguments = parser.parse_args()
     if os.geteuid():
         raise SystemExit("only root can run commands as somebody else")
-    policy = make_policy()
+    policy = make_rules(more for _, more in _ROWS.values())
     with (
         served(_SETTINGS.format(containment="subreaper"), policy, "bench") as without,
         served(_SETTINGS.format(containment="control-group"), policy, "bench") as grouped,
-        client.connect(without.address, token=without.token, ca=without.ca) as first,
-        client.connect(grouped.address, token=grouped.token, ca=grouped.ca) as second,
+        without.connect() as first,
+        grouped.connect() as second,
     ):
         sessions = {"subreaper": first, "control-group": second}
         operations = {"bare Popen": popen} | {
-            name: functools.partial(run, sessions[containment], f"row{number}")
+            name: runner(sessions[containment], f"row{number}")
             for number, (name, (containment, _)) in enumerate(_ROWS.items())
         }
         taken = take_turns(operations, rounds=arguments.rounds, each=arguments.each)

@@ -1,28 +1,24 @@
 """The programs that do the same job, each with a server of its own on the loopback, in its best set-up.
 
-OpenSSH without PAM and names to look up, by an ed25519 key and aes128-gcm; asyncssh with the same; NRPE with
-TLS. What is missing says how to get it, and the others go on without.
+OpenSSH and asyncssh are in ssh.py; NRPE with TLS. What is missing says how to get it, and the others go on
+without.
 """
 
-import asyncio
+import compileall
 import contextlib
-import importlib.util
-import os
-import pwd
-import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import BinaryIO, NamedTuple
 
-from benchmarks.served import SETTINGS, Served, served
-from rexecd import client
+from benchmarks.served import SETTINGS, Served, runner, served
+from rexecd import __version__, client
 
-_SSHD = "/usr/sbin/sshd"
 _NRPE = "/usr/sbin/nrpe"
 _CHECK = "/usr/lib/nagios/plugins/check_nrpe"
 #: Seconds a server may take until somebody can connect.
@@ -55,6 +51,10 @@ commands:
 Operation = Callable[[], object]
 
 
+def _cannot(*_: object) -> None:
+    raise RuntimeError("this peer cannot be taken from slowly")
+
+
 class Peer(NamedTuple):
     """One program, ready to be used."""
 
@@ -67,8 +67,16 @@ class Peer(NamedTuple):
     once: Operation | None = None
     #: Take so many bytes of output from a command.
     pull: Callable[[int], object] | None = None
+    #: The same, and be told with every piece how many came so far.
+    pull_slowly: Callable[[int, Callable[[int], object]], object] = _cannot
+    #: Give so many bytes of input to a command.
+    push: Callable[[int], object] | None = None
     #: Where it is, for whoever loads it (load.py).
     load: Sequence[str] = ()
+    #: The process that has all others of it below it.
+    pid: int = 0
+    #: Its version, and how it is set up.
+    setup: str = ""
 
 
 Starter = Callable[[Path], AbstractContextManager[Peer]]
@@ -81,8 +89,8 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def server(line: Sequence[str], port: int) -> Iterator[None]:
-    """Run a server that listens on a port, and end it."""
+def server(line: Sequence[str], port: int) -> Iterator[int]:
+    """Run a server that listens on a port, yield its process, and end it."""
     null = subprocess.DEVNULL
     with subprocess.Popen(line, stdin=null, stdout=null, stderr=null) as process:
         try:
@@ -93,7 +101,7 @@ def server(line: Sequence[str], port: int) -> Iterator[None]:
                 time.sleep(0.05)
             else:
                 raise RuntimeError(f"{line[0]} does not listen")
-            yield
+            yield process.pid
         finally:
             process.terminate()
 
@@ -102,116 +110,69 @@ def server(line: Sequence[str], port: int) -> Iterator[None]:
 def rexecd(directory: Path, settings: str = SETTINGS) -> Iterator[Peer]:
     """Run rexecd."""
     with served(settings, POLICY, "bench") as running:
-        token = directory / "token"
-        token.touch(mode=0o600)
-        token.write_text(running.token)
-        program = str(Path(sys.executable).with_name("rexec"))
-        how = ["-F", "none", "--ca", running.ca, "--token-file", str(token)]
-        yield Peer(
-            "rexecd",
-            {"rexec, new connection": [program, *how, running.address, "true"]},
-            opened=lambda: _session(running),
-            once=lambda: client.run(running.address, "true", token=running.token, ca=running.ca),
-            pull=lambda size: _pull(running, size),
-            load=("rexecd", running.address, running.ca, str(token)),
-        )
+        yield peer_of(running, directory)
+
+
+def peer_of(running: Served, directory: Path) -> Peer:
+    """Return a running daemon as a peer; its token is kept in a file."""
+    # An installed program has its bytecode beside it; one that runs from a checkout may not.
+    compileall.compile_dir(str(Path(client.__file__).parents[1]), quiet=2)
+    token = directory / "token"
+    token.touch(mode=0o600)
+    token.write_text(running.token)
+    program = str(Path(sys.executable).with_name("rexec"))
+    how = ["-F", "none", "--ca", running.ca, "--token-file", str(token)]
+    return Peer(
+        "rexecd",
+        {"rexec, new connection": [program, *how, running.address, "true"]},
+        opened=lambda: _session(running),
+        once=lambda: running.once("true"),
+        pull=lambda size: pull(running, size),
+        pull_slowly=lambda size, each: pull(running, size, each),
+        push=lambda size: push(running, size),
+        load=("rexecd", running.address, running.ca, str(token)),
+        pid=running.pid,
+        setup=f"{__version__}, as it comes, with more connections allowed",
+    )
 
 
 @contextlib.contextmanager
 def _session(running: Served) -> Iterator[Operation]:
-    with client.connect(running.address, token=running.token, ca=running.ca) as session:
-        yield lambda: session.run("true")
+    with running.connect() as session:
+        yield runner(session, "true")
 
 
-def _pull(running: Served, size: int) -> None:
+def pull(running: Served, size: int, each: Callable[[int], object] = lambda _: None) -> None:
+    """Take so many bytes of output; `each` is told with every piece how many came so far."""
     taken = 0
 
     def take(_: client.Stream, data: bytes) -> None:
         nonlocal taken
         taken += len(data)
+        each(taken)
 
-    with client.connect(running.address, token=running.token, ca=running.ca) as session:
+    with running.connect() as session:
         session.execute(f"zeros {size}", offer=client.Offer.NONE, sink=take)
     if taken != size:
         raise RuntimeError(f"{taken} bytes came of {size}")
 
 
-def _make_keys(directory: Path) -> tuple[str, str]:
-    """Return the paths of a host's key and a user's."""
-    keys = [str(directory / name) for name in ("host", "user")]
-    for key in keys:
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-    return keys[0], keys[1]
-
-
 @contextlib.contextmanager
-def openssh(directory: Path) -> Iterator[Peer]:
-    """Run OpenSSH."""
-    if not (shutil.which("ssh") and Path(_SSHD).exists()):
-        raise RuntimeError("apt install openssh-server openssh-client")
-    host_key, user_key = _make_keys(directory)
-    port = free_port()
-    Path("/run/sshd").mkdir(exist_ok=True)
-    settings = {
-        "Port": port,
-        "ListenAddress": "127.0.0.1",
-        "HostKey": host_key,
-        "AuthorizedKeysFile": f"{user_key}.pub",
-        "PidFile": "none",
-        "UsePAM": "no",
-        "UseDNS": "no",
-        "StrictModes": "no",
-        "PrintMotd": "no",
-        "PermitRootLogin": "yes",
-        # A login shell that is bash would else read its owner's .bashrc for every command.
-        "SetEnv": "SHLVL=9",
-        "MaxSessions": 1000,
-        "MaxStartups": 1000,
-        "Ciphers": "aes128-gcm@openssh.com",
-    }
-    config = directory / "sshd_config"
-    config.write_text("".join(f"{key} {value}\n" for key, value in settings.items()))
-    options = [
-        *("-F", "none", "-i", user_key, "-p", str(port), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes"),
-        *("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"),
-    ]
-    user = pwd.getpwuid(os.getuid()).pw_name
-    target = f"{user}@127.0.0.1"
-    shared = ["ssh", "-S", str(directory / "mux"), *options]
-    with server([_SSHD, "-D", "-f", str(config)], port):
-        subprocess.run([*shared, "-M", "-N", "-f", target], check=True, stdin=subprocess.DEVNULL)
-        try:
-            yield Peer(
-                "OpenSSH",
-                {
-                    "ssh, new connection": ["ssh", "-S", "none", *options, target, "/bin/true"],
-                    "ssh, over one that is open": [*shared, target, "/bin/true"],
-                },
-                opened=lambda: _ssh(port, user, user_key, "/bin/true"),
-                once=lambda: _ssh_once(port, user, user_key, "/bin/true"),
-                pull=lambda size: _ssh_pull([*shared, target, f"head -c {size} /dev/zero"], size),
-                load=("ssh", str(port), user, user_key, "/bin/true"),
-            )
-        finally:
-            subprocess.run([*shared, "-O", "exit", target], check=False, stderr=subprocess.DEVNULL)
+def zeros(size: int) -> Iterator[BinaryIO]:
+    """Yield a file of so many zeros that takes no room."""
+    with tempfile.TemporaryFile(prefix="rexec-bench-") as file:
+        file.truncate(size)
+        yield file
 
 
-@contextlib.contextmanager
-def asyncssh(directory: Path) -> Iterator[Peer]:
-    """Run a server made of asyncssh, which starts the program by asyncio."""
-    if importlib.util.find_spec("asyncssh") is None:
-        raise RuntimeError("pip install asyncssh")
-    host_key, user_key = _make_keys(directory)
-    port = free_port()
-    line = [sys.executable, "-m", "benchmarks.asyncssh_server", str(port), host_key, f"{user_key}.pub"]
-    with server(line, port):
-        yield Peer(
-            "asyncssh",
-            {},
-            opened=lambda: _ssh(port, "bench", user_key, "true"),
-            once=lambda: _ssh_once(port, "bench", user_key, "true"),
-            load=("ssh", str(port), "bench", user_key, "true"),
+def push(running: Served, size: int) -> None:
+    """Give so many bytes of input."""
+    with running.connect() as session, zeros(size) as file:
+        done = session.execute(
+            "sink", offer=client.Offer.ESSENTIAL, source=file.fileno(), sink=lambda *_: None
         )
+    if done.returncode:
+        raise RuntimeError(f"input failed: {done}")
 
 
 @contextlib.contextmanager
@@ -226,50 +187,16 @@ def nrpe(directory: Path) -> Iterator[Peer]:
         f"nrpe_user=nagios\nnrpe_group=nagios\npid_file={directory}/nrpe.pid\n"
         "command_timeout=60\nconnection_timeout=60\ncommand[true]=/bin/echo OK\n"
     )
-    with server([_NRPE, "-c", str(config), "-f"], port):
+    with server([_NRPE, "-c", str(config), "-f"], port) as pid:
         call = [_CHECK, "-H", "127.0.0.1", "-p", str(port), "-c", "true"]
-        yield Peer("NRPE", {"check_nrpe, new connection": call})
+        yield Peer(
+            "NRPE",
+            {"check_nrpe, new connection": call},
+            pid=pid,
+            setup=f"{_version()}, with TLS, no arguments",
+        )
 
 
-def ssh_options(port: int, user: str, key: str) -> dict[str, Any]:
-    """Return how asyncssh connects, to either server."""
-    return {
-        "host": "127.0.0.1",
-        "port": port,
-        "username": user,
-        "client_keys": [key],
-        "known_hosts": None,
-        "config": None,
-        "agent_path": None,
-        "encryption_algs": ["aes128-gcm@openssh.com"],
-    }
-
-
-@contextlib.contextmanager
-def _ssh(port: int, user: str, key: str, command: str) -> Iterator[Operation]:
-    """Open a connection of asyncssh's; OpenSSH's own client cannot run two commands in one process."""
-    library: Any = __import__("asyncssh")
-    loop = asyncio.new_event_loop()
-    try:
-        connection = loop.run_until_complete(library.connect(**ssh_options(port, user, key)))
-        yield lambda: loop.run_until_complete(connection.run(command, check=True))
-        connection.close()
-        loop.run_until_complete(connection.wait_closed())
-    finally:
-        loop.close()
-
-
-def _ssh_once(port: int, user: str, key: str, command: str) -> None:
-    with _ssh(port, user, key, command) as run:
-        run()
-
-
-def _ssh_pull(line: Sequence[str], size: int) -> None:
-    taken = 0
-    with subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0) as process:
-        if process.stdout is None:
-            raise RuntimeError("ssh has no output")
-        while data := process.stdout.read(1 << 20):
-            taken += len(data)
-    if taken != size:
-        raise RuntimeError(f"{taken} bytes came of {size}")
+def _version() -> str:
+    said = subprocess.run([_NRPE, "-V"], capture_output=True, text=True, check=False).stdout.split()
+    return next((word for word in said if word[:1].isdigit()), "?")

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# What `make bench` compares with: asyncssh into the virtual environment, and with --install, as root on Debian,
-# OpenSSH's server and NRPE. Their services are not started: each run starts its own, on the loopback.
+# What `make bench` compares with and draws by: asyncssh and matplotlib into the virtual environment, and with
+# --install, as root on Debian, OpenSSH's server and NRPE. Their services are not started: each run starts its own, on the loopback.
 set -euo pipefail
 python=$1
-"$python" -m pip install --quiet asyncssh
+"$python" -m pip install --quiet asyncssh matplotlib ||
+    echo "bench: not all of asyncssh and matplotlib could be installed; what is here is used" >&2
 if [ "${2:-}" = --install ]; then
     if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
         echo "bench: only root of a Debian can install peers; what is here is used" >&2

@@ -7,41 +7,27 @@ them. Printed are medians of single operations and ratios of those medians. Noth
 import argparse
 import contextlib
 import json
-import socket
-import ssl
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.served import POLICY, SETTINGS, popen
-from rexecd import client
-from rexecd.cli.init import Layout, lay_out
-from rexecd.cli.monitor import opened_service
-from rexecd.monitor import tokens
-from rexecd.seam import messages as seam
-from rexecd.settings import load_settings
+from benchmarks import limits
+from benchmarks.load import generator
+from benchmarks.peers import Operation, Peer, rexecd
+from benchmarks.served import SETTINGS, popen, take_turns
+from rexecd.cli.init import lay_out
 
-#: A TLS server that only shakes hands, in a process of its own.
-_BARE_SERVER = """
-import socket, ssl, sys
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.minimum_version = ssl.TLSVersion.TLSv1_3
-context.num_tickets = 0
-context.load_cert_chain(sys.argv[1], sys.argv[2])
-listener = socket.create_server(("127.0.0.1", 0))
-print(listener.getsockname()[1], flush=True)
-while True:
-    raw, _ = listener.accept()
-    try:
-        with context.wrap_socket(raw, server_side=True) as tls:
-            tls.recv(1)
-    except OSError:
-        pass
-"""
+_POPEN = "bare Popen"
+_OPEN = "command on an open connection"
+_SHAKE = "bare TLS handshake"
+_NEW = "connect, authenticate, run, close"
+_INTERPRETER = "whole process: interpreter"
+_REXEC = "whole process: rexec HOST true"
+_CALLERS = 16
 
 
 def interpreter() -> None:
@@ -49,50 +35,46 @@ def interpreter() -> None:
     subprocess.run([sys.executable, "-I", "-c", "import argparse, json, socket, ssl"], check=True)
 
 
-@contextlib.contextmanager
-def bare_tls(made: Layout) -> Iterator[Callable[[], None]]:
-    """Yield a bare TLS handshake, certificate verified, against a bare server."""
-    certs = made.authority.parent
-    line = [sys.executable, "-I", "-c", _BARE_SERVER, str(certs / "server.pem"), str(certs / "server.key")]
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(made.authority)
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
-        port = int(process.stdout.readline()) if process.stdout else 0
-
-        def handshake() -> None:
-            with (
-                socket.create_connection(("127.0.0.1", port)) as raw,
-                context.wrap_socket(raw, server_hostname="127.0.0.1"),
-            ):
-                pass
-
-        try:
-            yield handshake
-        finally:
-            process.terminate()
-
-
-@contextlib.contextmanager
-def served(made: Layout) -> Iterator[str]:
-    """Run the real daemon and yield its address."""
-    line = [sys.executable, "-I", "-m", "rexecd", "serve", "--config", str(made.config)]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process.stdout.readline().rpartition(" ")[2].strip() if process.stdout else ""
-        finally:
-            process.terminate()
-
-
-def measure(operations: dict[str, Callable[[], None]], *, rounds: int, each: int) -> dict[str, float]:
+def measure(peer: Peer, handshake: Operation, *, rounds: int, each: int) -> dict[str, float]:
     """Return the median of each operation in milliseconds, over interleaved rounds."""
-    taken: dict[str, list[float]] = {name: [] for name in operations}
-    for _ in range(rounds):
-        for name, operation in operations.items():
-            for _ in range(max(1, each // 20) if "process" in name else each):
-                begun = time.perf_counter()
-                operation()
-                taken[name].append((time.perf_counter() - begun) * 1e3)
-    return {name: statistics.median(values) for name, values in taken.items()}
+    if peer.opened is None or peer.once is None:
+        raise RuntimeError("nothing can be asked")
+    (whole,) = peer.lines.values()
+    with peer.opened() as run:
+        operations: dict[str, Callable[[], object]] = {
+            _POPEN: popen,
+            _OPEN: run,
+            _SHAKE: handshake,
+            _NEW: peer.once,
+            _INTERPRETER: interpreter,
+            _REXEC: lambda: subprocess.run(whole, check=True, stdin=subprocess.DEVNULL),
+        }
+        few = max(1, each // 20)
+        taken = take_turns(operations, rounds=rounds, each=each, fewer={_INTERPRETER: few, _REXEC: few})
+    return {name: statistics.median(all_) for name, all_ in taken.items()}
+
+
+def at_once(peer: Peer, rounds: int, seconds: float) -> tuple[float, float]:
+    """Return the commands a second of many callers, and of two loops that only start programs."""
+    rates, bare = [], []
+    with generator(peer.load) as load:
+        load.order(_CALLERS)
+        load.answer()
+        for _ in range(rounds):
+            bare.append(limits.spawning(2, seconds))
+            load.order(_CALLERS, seconds)
+            rates.append(float(load.answer()["per_second"]))
+    return statistics.median(rates), statistics.median(bare)
+
+
+def ratios(medians: dict[str, float], rate: float, bare: float) -> dict[str, float]:
+    """Return the four."""
+    return {
+        "open connection / bare Popen": medians[_OPEN] / medians[_POPEN],
+        "new connection / (handshake + Popen)": medians[_NEW] / (medians[_SHAKE] + medians[_POPEN]),
+        "rexec / interpreter": medians[_REXEC] / medians[_INTERPRETER],
+        f"{_CALLERS} callers / two posix_spawn loops": rate / bare,
+    }
 
 
 def main() -> None:
@@ -100,63 +82,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--each", type=int, default=40)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each load; there are three")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="rexecd-bench-") as name:
-        directory = Path(name)
-        made = lay_out(directory, ["127.0.0.1"], settings=SETTINGS, policy=POLICY)
-        with opened_service(load_settings(made.config)) as service:
-            token = str(tokens.create(service, seam.CreateToken("bench"))["token"])
-        file = directory / "token"
-        file.touch(mode=0o600)
-        file.write_text(token)
-        ca = str(made.authority)
-        with (
-            served(made) as address,
-            bare_tls(made) as handshake,
-            client.connect(address, token=token, ca=ca) as session,
-        ):
-            rexec = [sys.executable, "-I", "-m", "rexecd.cli.rexec"]
-            whole = [*rexec, "--ca", ca, "--token-file", str(file), address, "true"]
-            medians = measure(
-                {
-                    "bare Popen": popen,
-                    "command on an open connection": lambda: _nothing(session.run("true")),
-                    "bare TLS handshake": handshake,
-                    "connect, authenticate, run, close": lambda: _nothing(
-                        client.run(address, "true", token=token, ca=ca)
-                    ),
-                    "whole process: interpreter": interpreter,
-                    "whole process: rexec HOST true": lambda: _nothing(
-                        subprocess.run(whole, check=True, stdin=subprocess.DEVNULL)
-                    ),
-                },
-                rounds=arguments.rounds,
-                each=arguments.each,
-            )
-    report(medians, as_json=arguments.json)
-
-
-def _nothing(_: object) -> None:
-    """Drop a result."""
-
-
-def report(medians: dict[str, float], *, as_json: bool) -> None:
-    """Print the medians and the ratios of DESIGN's table."""
-    spawn, shake = medians["bare Popen"], medians["bare TLS handshake"]
-    ratios = {
-        "open connection / bare Popen": medians["command on an open connection"] / spawn,
-        "new connection / (handshake + Popen)": medians["connect, authenticate, run, close"]
-        / (spawn + shake),
-        "rexec / interpreter": medians["whole process: rexec HOST true"]
-        / medians["whole process: interpreter"],
-    }
-    if as_json:
-        print(json.dumps({"medians_ms": medians, "ratios": ratios}, indent=2))
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rexec-bench-")))
+        lay_out(directory / "bare", ["127.0.0.1"])
+        # Commands are the daemon's own user, as the bare ones are.
+        settings = SETTINGS + ("" if os.geteuid() else "run_as: root\n")
+        peer = stack.enter_context(rexecd(directory, settings))
+        handshake = stack.enter_context(limits.bare_tls(directory / "bare" / "certs"))
+        medians = measure(peer, handshake, rounds=arguments.rounds, each=arguments.each)
+        rate, bare = at_once(peer, 3, arguments.seconds)
+    found = ratios(medians, rate, bare)
+    if arguments.json:
+        rates = {"callers": rate, "loops": bare}
+        print(json.dumps({"medians_ms": medians, "per_second": rates, "ratios": found}, indent=2))
         return
     for name, value in medians.items():
         print(f"{name:<40} {value:8.3f} ms")
-    for name, value in ratios.items():
+    for name, value in found.items():
         print(f"{name:<40} {value:8.2f} x")
 
 

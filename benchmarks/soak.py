@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from benchmarks.processes import children, verb_of
 from benchmarks.served import Served, served
 from rexecd import client
 
@@ -118,19 +119,12 @@ def work(daemon: Served, commands: int, seed: int) -> Counter[str]:
     return sum((caller.ended for caller in callers), Counter())
 
 
-def children(pid: int) -> list[int]:
-    """Return the children of a process."""
-    listed = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(word) for task in listed for word in task.read_text().split()]
-
-
 def facts(daemon: Served) -> dict[str, float]:
     """Return what the daemon uses now."""
     found: dict[str, float] = {}
     for pid in children(daemon.pid):
         process = Path(f"/proc/{pid}")
-        words = process.joinpath("cmdline").read_text().split("\0")
-        name = next((verb for verb in ("monitor", "gateway") if verb in words), f"stray process {words}")
+        name = verb_of(pid)
         found[f"{name}: threads"] = len(list(process.joinpath("task").iterdir()))
         found[f"{name}: descriptors"] = len(list(process.joinpath("fd").iterdir()))
         pages = int(process.joinpath("statm").read_text().split()[1])

@@ -11,8 +11,6 @@ import contextlib
 import functools
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,25 +19,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.audit import events
-from benchmarks.served import POLICY, SETTINGS, popen, take_turns
+from benchmarks.served import POLICY, SETTINGS, apart, popen, take_turns
 from rexecd import client
 from rexecd.audit.events import compose
 from rexecd.audit.keys import KEY_NAME, create_keys
 from rexecd.audit.seal import Chain
 from rexecd.audit.trail import Terms, Trail
-from rexecd.cli.init import lay_out
-from rexecd.cli.monitor import opened_service
 from rexecd.clock import Clock
-from rexecd.monitor import tokens
-from rexecd.seam import messages as seam
-from rexecd.settings import load_settings
 
 _WITHOUT = """
-import sys
 from rexecd.audit.trail import Trail
 Trail.append = Trail.owe = lambda self, action, /, **fields: None
-from rexecd.cli.rexecd import main
-sys.exit(main(sys.argv[1:]))
 """
 _SYNCS = ("interval", "none", "always")
 
@@ -95,25 +85,8 @@ def _each(operation: Callable[[int], object], count: int) -> float:
 def opened(sync: str | None) -> Iterator[Callable[[], client.Session]]:
     """Run a daemon with that sync, or without a trail, and yield what connects to it."""
     trail = "" if sync is None else f"audit: {{file: audit/audit.jsonl, sync: {sync}}}\n"
-    program = ["-m", "rexecd"] if sync else ["-c", _WITHOUT]
-    with tempfile.TemporaryDirectory(prefix="rexecd-bench-") as name, contextlib.ExitStack() as stack:
-        made = lay_out(Path(name), ["127.0.0.1"], settings=SETTINGS + trail, policy=POLICY)
-        with opened_service(load_settings(made.config)) as service:
-            token = str(tokens.create(service, seam.CreateToken("bench"))["token"])
-        stack.enter_context(_started([*program, "monitor", "--config", str(made.config)]))
-        address = stack.enter_context(_started(["-m", "rexecd", "gateway", "--config", str(made.config)]))
-        yield lambda: client.connect(address, token=token, ca=str(made.authority))
-
-
-@contextlib.contextmanager
-def _started(arguments: list[str]) -> Iterator[str]:
-    """Start one of both processes and yield the last word of what it says first."""
-    line = [sys.executable, "-I", *arguments]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        try:
-            yield process.stdout.readline().rpartition(" ")[2].strip() if process.stdout else ""
-        finally:
-            process.terminate()
+    with apart(SETTINGS + trail, POLICY, "bench", "" if sync else _WITHOUT) as (running, _):
+        yield running.connect
 
 
 def at_once(connect: Callable[[], client.Session], callers: int, each: int) -> float:
