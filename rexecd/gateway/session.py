@@ -45,6 +45,8 @@ class Session:
         self._around = surroundings
         self._connection = Connection(Role.SERVER)
         self._channel: Channel | None = None
+        #: Between two requests.
+        self._idle = select.poll()
         self._relay: Relay | None = None
         #: Whether it had its first answer: from then on it may be ended between two requests.
         self._has_answered = False
@@ -182,6 +184,8 @@ class Session:
 
     def _serve(self, channel: Channel) -> None:
         """Carry requests until the caller says goodbye or the monitor ends the session."""
+        for each in (channel, self._around.stop):
+            self._idle.register(each, select.POLLIN)
         deadline = self._idle_until()
         while True:
             match self._next_request(channel, deadline):
@@ -194,7 +198,9 @@ class Session:
                     return
                 case _:
                     continue  # Input, InputEnd or Signal that was under way when the command ended
-            self._has_answered = True
+            if not self._has_answered:
+                self._has_answered = True
+                self._idle.register(self._around.stop.draining, select.POLLIN)
             deadline = self._idle_until()
 
     def _idle_until(self) -> float:
@@ -217,7 +223,11 @@ class Session:
             descriptors=descriptors,
             write_timeout=self._around.settings.write_timeout,
         )
-        self._say(wire.Started(answer.request_id), *([wire.InputWanted()] if answer.takes_input else []))
+        started = wire.Started(answer.request_id)
+        if answer.takes_input:
+            self._say(started, wire.InputWanted())
+        else:
+            self._stream.hold(self._connection.send(started))
         exited, drained = self._relay.run()
         self._relay.close()
         self._relay = None
@@ -241,27 +251,27 @@ class Session:
         Who has had an answer is asked to come again when the service drains. Raise _Idle if no message
         is there by then.
         """
-        stop = self._around.stop
-        poller = select.poll()
-        for each in (channel, stop, stop.draining) if self._has_answered else (channel, stop):
-            poller.register(each, select.POLLIN)
         while (message := self._connection.next_message()) is None:
-            if not self._stream.pending():
-                poller.register(self._stream, self._stream.interest)
-                left = max(0.0, deadline - time.monotonic())
-                ready = dict(poller.poll(left * 1000))
-                if not ready:
-                    raise _Idle
-                if stop.fileno() in ready:
-                    raise Stopping
-                if channel.fileno() in ready:
-                    misspoken = type(hear(channel)).__name__  # it may only end the session between commands
-                    raise Unavailable(f"the monitor misspoke: {misspoken} for no request")
-                if self._stream.fileno() not in ready:
-                    raise Stopping(RESTARTING)
-                self._stream.heed(ready[self._stream.fileno()])
+            self._idle.register(self._stream, self._stream.interest)
+            ready = dict(self._idle.poll(max(0.0, deadline - time.monotonic()) * 1000))
+            events = ready.get(self._stream.fileno(), 0)
+            if not events or len(ready) > 1:
+                self._leave(channel, ready)
+            self._stream.heed(events)
             self._take(self._stream.read())
         return message
+
+    def _leave(self, channel: Channel, ready: dict[int, int]) -> None:
+        """Raise what ends a session between two requests, where something does."""
+        if not ready:
+            raise _Idle
+        if self._around.stop.fileno() in ready:
+            raise Stopping
+        if channel.fileno() in ready:
+            misspoken = type(hear(channel)).__name__  # it may only end the session between commands
+            raise Unavailable(f"the monitor misspoke: {misspoken} for no request")
+        if self._stream.fileno() not in ready:
+            raise Stopping(RESTARTING)
 
     def _take(self, data: bytes | None) -> None:
         """Hold what was read from the caller; raise ConnectionLost at any kind of end."""

@@ -14,8 +14,11 @@ from typing import Final
 
 from rexecd.serving import STOPPING, Stop
 
-#: What is read at once: a TLS record holds at most 16 KiB, so a read returns no more.
+#: What is read at once: a TLS record holds at most 16 KiB, so a read returns no more, and leaves nothing
+#: decrypted behind that poll cannot see.
 _READ_SIZE: Final = 16 * 1024
+#: What is held longer costs more than a write of its own.
+_HELD: Final = 16 * 1024
 #: At the end what the peer still sends is read and dropped, so that our last words are not lost
 #: in a reset (ATTACKS SRV-12); a peer that goes on talking is cut.
 _LINGER_SECONDS: Final = 1.0
@@ -89,6 +92,8 @@ class Stream:
         )
         self._stop = stop
         self._unsent = memoryview(b"")
+        #: Leaves in front of what is put next.
+        self._held = b""
         self._read_needs_write = False
         self._error = 0
 
@@ -119,10 +124,6 @@ class Stream:
         """Return version and cipher, for the record."""
         cipher = self._tls.cipher()
         return f"{self._tls.version()} {cipher[0] if cipher else ''}"
-
-    def pending(self) -> bool:
-        """Return whether decrypted bytes wait that poll cannot see."""
-        return self._tls.pending() > 0
 
     @property
     def interest(self) -> int:
@@ -165,11 +166,27 @@ class Stream:
         """Return whether bytes wait to be sent: nothing else may be put behind them yet."""
         return bool(self._unsent)
 
-    def put(self, data: memoryview | bytes) -> None:
-        """Send what fits now and keep the rest, without copying; raise OSError if the peer is gone.
+    @property
+    def holds(self) -> bool:
+        """Return whether something waits to leave together with what comes next."""
+        return bool(self._held)
 
-        The caller leaves the bytes alone until `unsent` is false.
+    def hold(self, data: bytes) -> None:
+        """Keep bytes back until more is put, and send both in one piece; raise OSError.
+
+        What becomes too much to be kept is put at once.
         """
+        self._held += data
+        if len(self._held) > _HELD:
+            self.put(b"")
+
+    def put(self, data: memoryview | bytes) -> None:
+        """Send what fits now, behind what was held, and keep the rest; raise OSError if the peer is gone.
+
+        The caller leaves the bytes alone until `unsent` is false: where nothing was held they are not copied.
+        """
+        if self._held:
+            data, self._held = b"".join((self._held, data)), b""
         self._unsent = memoryview(data)
         self.flush()
 
@@ -188,7 +205,8 @@ class Stream:
 
     def put_all(self, data: bytes, deadline: float, *, hear_stop: bool = True) -> None:
         """Send everything behind what still waits; raise OSError, DeadlinePassed or Stopping."""
-        self._flush_all(deadline, hear_stop=hear_stop)
+        if self._unsent:
+            self._flush_all(deadline, hear_stop=hear_stop)
         self.put(data)
         self._flush_all(deadline, hear_stop=hear_stop)
 

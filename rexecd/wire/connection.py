@@ -104,6 +104,8 @@ class Connection:
         """
         if self._failed:
             raise RemoteProtocolError("the conversation has already failed")
+        if not self._buffer:
+            return None
         try:
             content = self._buffer.next_frame(self._ceiling())
             if content is None:
