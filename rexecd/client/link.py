@@ -13,7 +13,8 @@ from collections import deque
 from rexecd.portable import READING, WRITING
 from rexecd.typed import Final
 
-#: One TLS record holds at most this much, and one read returns at most one record.
+#: A TLS record holds at most this much, and a read returns no more than one. What reads so much takes a whole
+#: one, and leaves nothing decrypted behind that no poll can see.
 RECORD: Final = 16 * 1024
 
 
@@ -68,10 +69,6 @@ class Link:
         if self._read_needs_write:
             return WRITING
         return READING | (WRITING if self._queue and not self._is_broken else 0)
-
-    def has_pending(self) -> bool:
-        """Return whether decrypted bytes wait that no poll can see."""
-        return self._sock.pending() > 0
 
     def push(self, frame: bytes, *, is_urgent: bool = False) -> None:
         """Queue one frame; an urgent one overtakes all that have not begun to leave."""
