@@ -21,8 +21,8 @@ import time
 from typing import Final
 
 from rexecd.errors import RemoteProtocolError, Unavailable
-from rexecd.gateway.stream import HANG_UP, Stopping, Stream
-from rexecd.limits import MAX_DATA, WIDE_PIPE
+from rexecd.gateway.stream import HANG_UP, RECORD, Stopping, Stream
+from rexecd.limits import WIDE_PIPE
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel
 from rexecd.serving import Stop
@@ -35,6 +35,8 @@ from rexecd.wire.frames import HEADER_SIZE
 _TOGETHER: Final = 10
 #: After the end of a command, pieces that are smaller leave with what follows.
 _SMALL: Final = 4 * 1024
+#: What is read of a pipe at once: with its header it fills whole records of TLS.
+_PIECE: Final = 4 * RECORD - HEADER_SIZE
 #: How long the last output, and the reason of an end, may take to reach the caller of a service that stops.
 LAST_WORDS: Final = 1.0
 
@@ -102,7 +104,7 @@ class Relay:
         self._counts = {wire.Output: 0, wire.ErrorOutput: 0, wire.Input: 0}
         self._truncated = False
         self._widened: set[int] = set()
-        self._room = bytearray(HEADER_SIZE + MAX_DATA)
+        self._room = bytearray(HEADER_SIZE + _PIECE)
         self._progress = 0.0
         self._in = memoryview(b"")
         #: How it ended, or what is raised in place of that when the output so far has been sent.
@@ -271,7 +273,7 @@ class Relay:
 
     def _pump(self, descriptor: int) -> None:
         """Move one piece from a pipe to the caller."""
-        most = MAX_DATA if self._over is None else min(MAX_DATA, self._budgets[descriptor])
+        most = _PIECE if self._over is None else min(_PIECE, self._budgets[descriptor])
         try:
             size = os.readv(descriptor, [memoryview(self._room)[HEADER_SIZE : HEADER_SIZE + most]])
         except BlockingIOError:
@@ -283,7 +285,7 @@ class Relay:
             return
         if self._over is not None:
             self._budgets[descriptor] -= size
-        elif size == MAX_DATA:
+        elif size == _PIECE:
             self._widen(descriptor)
         self._send_piece(self._pipes[descriptor], size)
 

@@ -14,9 +14,9 @@ from typing import Final
 
 from rexecd.serving import STOPPING, Stop
 
-#: What is read at once: a TLS record holds at most 16 KiB, so a read returns no more, and leaves nothing
-#: decrypted behind that poll cannot see.
-_READ_SIZE: Final = 16 * 1024
+#: A TLS record holds at most this much. What reads so much takes a whole one, and leaves nothing decrypted
+#: behind that poll cannot see.
+RECORD: Final = 16 * 1024
 #: What is held longer costs more than a write of its own.
 _HELD: Final = 16 * 1024
 #: At the end what the peer still sends is read and dropped, so that our last words are not lost
@@ -138,7 +138,7 @@ class Stream:
         """Return what is there, None if nothing is, `b""` at any kind of end."""
         self._read_needs_write = False
         try:
-            return self._tls.recv(_READ_SIZE)
+            return self._tls.recv(RECORD)
         except ssl.SSLWantReadError:
             return None
         except ssl.SSLWantWriteError:
@@ -191,17 +191,16 @@ class Stream:
         self.flush()
 
     def flush(self) -> int:
-        """Send what fits of the rest and return how many bytes that was; raise OSError."""
-        if not self._unsent:
-            return 0
-        try:
-            sent = self._tls.send(self._unsent)
-        except ssl.SSLWantWriteError:
-            return 0
-        # A write that wants to read first waits for the rest of half a handshake message. Nobody
-        # honest sends those in halves: the error, an OSError, is the end.
-        self._unsent = self._unsent[sent:]
-        return sent
+        """Send what fits of the rest and return how many bytes that was; raise OSError.
+
+        TLS takes a record at a time. A write that wants to read first waits for the rest of half a handshake
+        message. Nobody honest sends those in halves: the error, an OSError, is the end.
+        """
+        before = len(self._unsent)
+        with contextlib.suppress(ssl.SSLWantWriteError):
+            while self._unsent:
+                self._unsent = self._unsent[self._tls.send(self._unsent) :]
+        return before - len(self._unsent)
 
     def put_all(self, data: bytes, deadline: float, *, hear_stop: bool = True) -> None:
         """Send everything behind what still waits; raise OSError, DeadlinePassed or Stopping."""
@@ -259,7 +258,7 @@ class Stream:
         poller = select.poll()
         poller.register(plain, select.POLLIN)
         while left > 0 and poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            dropped = len(plain.recv(_READ_SIZE))
+            dropped = len(plain.recv(RECORD))
             if not dropped:
                 return
             left -= dropped

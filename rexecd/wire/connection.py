@@ -9,6 +9,7 @@ import enum
 
 from rexecd.errors import LocalProtocolError, RemoteProtocolError
 from rexecd.limits import MAX_DATA, MAX_FRAME, MAX_FRAME_UNAUTHENTICATED
+from rexecd.typed import Final
 from rexecd.wire.frames import FrameBuffer, header, pack
 from rexecd.wire.messages import (
     CATALOGUE,
@@ -16,6 +17,7 @@ from rexecd.wire.messages import (
     FROM_SERVER,
     Closed,
     ErrorOutput,
+    Input,
     Message,
     Output,
 )
@@ -23,6 +25,18 @@ from rexecd.wire.states import NEXT, UNAUTHENTICATED, State
 
 _CLIENT_TYPES = frozenset(row.type for row in FROM_CLIENT)
 _SERVER_TYPES = frozenset(row.type for row in FROM_SERVER)
+
+
+#: What is all data, by number; no frame that is not too long holds too much of it.
+_OF_DATA: Final = {CATALOGUE.kind(each): each for each in (Input, Output, ErrorOutput)}
+
+
+def _message(kind: int, body: bytes) -> Message:
+    """Return the message of a frame, data without another copy of it; raise RemoteProtocolError."""
+    of_data = _OF_DATA.get(kind)
+    if of_data is None or not body:
+        return CATALOGUE.decode(bytes([kind]) + body)
+    return of_data(body)
 
 
 class Role(enum.Enum):
@@ -107,10 +121,10 @@ class Connection:
         if not self._buffer:
             return None
         try:
-            content = self._buffer.next_frame(self._ceiling())
-            if content is None:
+            frame = self._buffer.next_frame(self._ceiling())
+            if frame is None:
                 return None
-            message = CATALOGUE.decode(content)
+            message = _message(*frame)
         except RemoteProtocolError:
             self._failed = True
             raise

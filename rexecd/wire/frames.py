@@ -37,8 +37,8 @@ class FrameBuffer:
         """Hold `data` behind what is there."""
         self._buffer += data
 
-    def next_frame(self, most: int) -> bytes | None:
-        """Return the content of the next whole frame, or None until it is there.
+    def next_frame(self, most: int) -> tuple[int, bytes] | None:
+        """Return kind and body of the next whole frame, or None until it is there.
 
         Raise RemoteProtocolError if its length is zero or above `most`, which is known from
         the first four bytes.
@@ -51,7 +51,8 @@ class FrameBuffer:
         end = LENGTH_SIZE + size
         if len(self._buffer) < end:
             return None
+        kind = self._buffer[LENGTH_SIZE]
         with memoryview(self._buffer) as view:
-            content = bytes(view[LENGTH_SIZE:end])
+            body = bytes(view[HEADER_SIZE:end])
         del self._buffer[:end]
-        return content
+        return kind, body
