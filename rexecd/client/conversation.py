@@ -5,13 +5,14 @@ from collections.abc import Mapping
 
 from rexecd.client.deadline import Deadline
 from rexecd.client.errors import ConnectionLost, ProtocolBroken, closing
-from rexecd.client.link import RECORD, Link
+from rexecd.client.link import Link
 from rexecd.errors import RemoteProtocolError
 from rexecd.portable import wait
 from rexecd.typed import Final
 from rexecd.wire.connection import Connection, Role
 from rexecd.wire.messages import Closed, Message
 from rexecd.wire.states import NEXT, State
+from rexecd.wire.transport import RECORD
 
 #: Most reads in one turn: enough to keep up with a fast server, few enough that a signal
 #: or input never waits long.

@@ -11,11 +11,7 @@ import ssl
 from collections import deque
 
 from rexecd.portable import READING, WRITING
-from rexecd.typed import Final
-
-#: A TLS record holds at most this much, and a read returns no more than one. What reads so much takes a whole
-#: one, and leaves nothing decrypted behind that no poll can see.
-RECORD: Final = 16 * 1024
+from rexecd.wire.transport import RECORD
 
 
 class Link:

@@ -21,22 +21,23 @@ import time
 from typing import Final
 
 from rexecd.errors import RemoteProtocolError, Unavailable
-from rexecd.gateway.stream import HANG_UP, RECORD, Stopping, Stream
+from rexecd.gateway.stream import HANG_UP, Stopping, Stream
 from rexecd.limits import WIDE_PIPE
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel
 from rexecd.serving import Stop
 from rexecd.wire import messages as wire
 from rexecd.wire.connection import Connection
-from rexecd.wire.frames import HEADER_SIZE
+from rexecd.wire.frames import HEADER_SIZE, PIECE
+from rexecd.wire.transport import RECORD
 
 #: How long what was held, which says that the command has begun, waits for what the command does (ms): the
 #: whole of a short one leaves in one piece.
 _TOGETHER: Final = 10
 #: After the end of a command, pieces that are smaller leave with what follows.
 _SMALL: Final = 4 * 1024
-#: What is read of a pipe at once: with its header it fills whole records of TLS.
-_PIECE: Final = 4 * RECORD - HEADER_SIZE
+#: Most records that are read in one turn: as many as a piece of input fills.
+_READS: Final = 4
 #: How long the last output, and the reason of an end, may take to reach the caller of a service that stops.
 LAST_WORDS: Final = 1.0
 
@@ -104,7 +105,7 @@ class Relay:
         self._counts = {wire.Output: 0, wire.ErrorOutput: 0, wire.Input: 0}
         self._truncated = False
         self._widened: set[int] = set()
-        self._room = bytearray(HEADER_SIZE + _PIECE)
+        self._room = bytearray(HEADER_SIZE + PIECE)
         self._progress = 0.0
         self._in = memoryview(b"")
         #: How it ended, or what is raised in place of that when the output so far has been sent.
@@ -222,14 +223,19 @@ class Relay:
             if events & HANG_UP:
                 raise ConnectionLost
         elif events & (self._stream.interest | HANG_UP):
-            data = self._stream.read()
-            stuck = data is None and self._stream.interest == select.POLLOUT
-            # Half gone, and what it wants answered it does not read: it would only be polled for.
-            if data == b"" or (stuck and events & HANG_UP):
-                raise ConnectionLost
-            if data:
+            for _ in range(_READS):
+                data = self._stream.read()
+                if data is None:
+                    break
+                if not data:
+                    raise ConnectionLost
                 self._connection.receive(data)
-                self._take_messages()
+                if len(data) < RECORD:  # what comes next was not here yet, or the next poll says so
+                    break
+            # Half gone, and what it wants answered it does not read: it would only be polled for.
+            if events & HANG_UP and self._stream.interest == select.POLLOUT:
+                raise ConnectionLost
+            self._take_messages()
 
     def _take_messages(self) -> None:
         """Act on whole messages until one has to wait for the command's stdin."""
@@ -273,7 +279,7 @@ class Relay:
 
     def _pump(self, descriptor: int) -> None:
         """Move one piece from a pipe to the caller."""
-        most = _PIECE if self._over is None else min(_PIECE, self._budgets[descriptor])
+        most = PIECE if self._over is None else min(PIECE, self._budgets[descriptor])
         try:
             size = os.readv(descriptor, [memoryview(self._room)[HEADER_SIZE : HEADER_SIZE + most]])
         except BlockingIOError:
@@ -285,7 +291,7 @@ class Relay:
             return
         if self._over is not None:
             self._budgets[descriptor] -= size
-        elif size == _PIECE:
+        elif size == PIECE:
             self._widen(descriptor)
         self._send_piece(self._pipes[descriptor], size)
 

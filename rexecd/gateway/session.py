@@ -151,7 +151,7 @@ class Session:
                 channel.send(facts)
                 # A token counts, also where its caller does not stay to hear what came of it.
                 self._await(channel, max(0.0, deadline - time.monotonic()), heeds_caller=False)
-                answer = self._answer(channel)
+                answer, _ = self._receive(channel)
                 break
             except Unavailable:
                 if attempts == _ATTEMPTS or time.monotonic() >= deadline:
@@ -285,12 +285,15 @@ class Session:
         return self._answer_with_descriptors(channel)[0]
 
     def _answer_with_descriptors(self, channel: Channel) -> tuple[wire.Message, tuple[int, ...]]:
-        """Return what the monitor says, with exactly the descriptors it declares.
-
-        Anything else is the monitor's fault and not the caller's: raise Unavailable; so is an answer
-        that does not come. Raise ConnectionLost or Stopping if there is nobody left to tell it.
-        """
+        """Wait for what the monitor says; raise as `_await` and `_receive` do."""
         self._await(channel, self._around.settings.write_timeout)
+        return self._receive(channel)
+
+    def _receive(self, channel: Channel) -> tuple[wire.Message, tuple[int, ...]]:
+        """Return what the monitor has said, with exactly the descriptors it declares.
+
+        Anything else is the monitor's fault and not the caller's: raise Unavailable.
+        """
         try:
             answer, descriptors = channel.receive_with_descriptors()
         except RemoteProtocolError as error:
@@ -305,16 +308,20 @@ class Session:
         return answer, descriptors
 
     def _await(self, channel: Channel, seconds: float, *, heeds_caller: bool = True) -> None:
-        """Wait until the monitor says something, or until the caller has gone where that counts."""
+        """Wait until the monitor says something.
+
+        Raise ConnectionLost where the caller has gone and that counts, Stopping, or Unavailable for silence.
+        """
+        monitor, stop = channel.fileno(), self._around.stop.fileno()
         poller = select.poll()
-        poller.register(channel, select.POLLIN)
-        poller.register(self._around.stop, select.POLLIN)
+        poller.register(monitor, select.POLLIN)
+        poller.register(stop, select.POLLIN)
         if heeds_caller:
             poller.register(self._stream, HANG_UP)
-        ready = {number for number, _ in poller.poll(seconds * 1000)}
-        if channel.fileno() in ready:
+        ready = dict(poller.poll(seconds * 1000))
+        if monitor in ready:
             return
-        if self._around.stop.fileno() in ready:
+        if stop in ready:
             raise Stopping
         if ready:
             raise ConnectionLost

@@ -13,10 +13,8 @@ import time
 from typing import Final
 
 from rexecd.serving import STOPPING, Stop
+from rexecd.wire.transport import RECORD
 
-#: A TLS record holds at most this much. What reads so much takes a whole one, and leaves nothing decrypted
-#: behind that poll cannot see.
-RECORD: Final = 16 * 1024
 #: What is held longer costs more than a write of its own.
 _HELD: Final = 16 * 1024
 #: At the end what the peer still sends is read and dropped, so that our last words are not lost

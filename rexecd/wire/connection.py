@@ -27,8 +27,9 @@ _CLIENT_TYPES = frozenset(row.type for row in FROM_CLIENT)
 _SERVER_TYPES = frozenset(row.type for row in FROM_SERVER)
 
 
-#: What is all data, by number; no frame that is not too long holds too much of it.
-_OF_DATA: Final = {CATALOGUE.kind(each): each for each in (Input, Output, ErrorOutput)}
+#: Messages that are all data, also by number; no frame that is not too long holds too much of it.
+_DATA_TYPES: Final = (Input, Output, ErrorOutput)
+_OF_DATA: Final = {CATALOGUE.kind(each): each for each in _DATA_TYPES}
 
 
 def _message(kind: int, body: bytes) -> Message:
@@ -71,11 +72,14 @@ class Connection:
 
         The state moves only if there are bytes to send.
         """
+        message_type = type(message)
+        if message_type in _DATA_TYPES:  # without the catalogue's copies
+            return b"".join((self.send_header(message_type, len(message.data)), message.data))
         frame = pack(CATALOGUE.encode(message))
-        self._step_local(type(message))
+        self._step_local(message_type)
         return frame
 
-    def send_header(self, data_type: type[Output | ErrorOutput], size: int) -> bytes:
+    def send_header(self, data_type: type[Input | Output | ErrorOutput], size: int) -> bytes:
         """Return the header of a data frame whose `size` bytes the caller appends itself.
 
         It spares the relay a copy of every byte it moves. Raise LocalProtocolError for a size
