@@ -10,9 +10,9 @@ from rexecd.errors import RemoteProtocolError
 from rexecd.portable import wait
 from rexecd.typed import Final
 from rexecd.wire.connection import Connection, Role
+from rexecd.wire.frames import RECORD
 from rexecd.wire.messages import Closed, Message
 from rexecd.wire.states import NEXT, State
-from rexecd.wire.transport import RECORD
 
 #: Most reads in one turn: enough to keep up with a fast server, few enough that a signal
 #: or input never waits long.

@@ -11,7 +11,7 @@ import ssl
 from collections import deque
 
 from rexecd.portable import READING, WRITING
-from rexecd.wire.transport import RECORD
+from rexecd.wire.frames import RECORD
 
 
 class Link:

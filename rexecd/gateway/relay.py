@@ -28,8 +28,7 @@ from rexecd.seam.channel import Channel
 from rexecd.serving import Stop
 from rexecd.wire import messages as wire
 from rexecd.wire.connection import Connection
-from rexecd.wire.frames import HEADER_SIZE, PIECE
-from rexecd.wire.transport import RECORD
+from rexecd.wire.frames import HEADER_SIZE, PIECE, RECORD
 
 #: How long what was held, which says that the command has begun, waits for what the command does (ms): the
 #: whole of a short one leaves in one piece.

@@ -231,9 +231,10 @@ class Session:
         exited, drained = self._relay.run()
         self._relay.close()
         self._relay = None
-        with contextlib.suppress(Unavailable):  # it has gone: that ends the session, and not this answer
-            channel.send(drained)
+        # With it leaves what is still held of the output: only then all of it has gone out.
         self._say(wire.Exit(exited.ending, exited.status, drained.truncated, exited.duration))
+        with contextlib.suppress(Unavailable):  # it has gone: the next request hears of it
+            channel.send(drained)
         return True
 
     def _list(self, channel: Channel, request: wire.List) -> None:

@@ -13,7 +13,7 @@ import time
 from typing import Final
 
 from rexecd.serving import STOPPING, Stop
-from rexecd.wire.transport import RECORD
+from rexecd.wire.frames import RECORD
 
 #: What is held longer costs more than a write of its own.
 _HELD: Final = 16 * 1024

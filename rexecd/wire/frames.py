@@ -5,11 +5,13 @@ The length counts the kind byte and the body. It is judged before anything is he
 
 from rexecd.errors import RemoteProtocolError
 from rexecd.typed import Final
-from rexecd.wire.transport import RECORD
 
 #: Bytes of the length, and of length and kind together.
 LENGTH_SIZE: Final = 4
 HEADER_SIZE: Final = 5
+#: A TLS record holds at most this much, and a read returns no more than one. What reads so much takes a whole
+#: one, and leaves nothing decrypted behind that no poll can see.
+RECORD: Final = 16 * 1024
 #: Bytes of data that are sent at once where there are many: with their header they fill whole records of TLS.
 PIECE: Final = 4 * RECORD - HEADER_SIZE
 
