@@ -201,10 +201,14 @@ class BoundedThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer
                 return
             self._active += 1
         try:
-            super().process_request(request, client_address)
+            self.start_thread(request, client_address)
         except (RuntimeError, MemoryError) as error:  # no thread to be had: the machine's limit, not ours
             self._leave()
             self.shed(request, client_address, str(error) or "out of memory")
+
+    def start_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Start the connection's thread, as the mixin does; raise RuntimeError if there is none to be had."""
+        super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         """Run the handler in the connection's thread, and give its place back whatever happens."""

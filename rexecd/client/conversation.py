@@ -5,11 +5,12 @@ from collections.abc import Mapping
 
 from rexecd.client.deadline import Deadline
 from rexecd.client.errors import ConnectionLost, ProtocolBroken, closing
-from rexecd.client.link import RECORD, Link
+from rexecd.client.link import Link
 from rexecd.errors import RemoteProtocolError
 from rexecd.portable import wait
 from rexecd.typed import Final
 from rexecd.wire.connection import Connection, Role
+from rexecd.wire.frames import RECORD
 from rexecd.wire.messages import Closed, Message
 from rexecd.wire.states import NEXT, State
 
@@ -75,10 +76,11 @@ class Conversation:
             self.turn(deadline=deadline)
         return message
 
-    def settle(self) -> None:
-        """Take notice of what came unasked since the last request; raise what `next` raises."""
-        self.turn(at_once=True)
+    def settle(self, also: Mapping[int, int]) -> set[int]:
+        """Take notice of what came unasked since the last request; return as `turn`, raise as `next`."""
+        ready = self.turn(also, at_once=True)
         self.next()
+        return ready
 
     def turn(
         self, also: Mapping[int, int] = _NOTHING, *, deadline: Deadline | None = None, at_once: bool = False
@@ -88,12 +90,11 @@ class Conversation:
         `also` maps descriptors to what to poll them for. Raise TimeoutError.
         """
         timeout = None if deadline is None else math.ceil(deadline.remaining() * 1000)
-        is_readable = self._link.has_pending()
-        interests = {self._link.fileno(): self._link.interest, **also}
-        ready = wait(interests, 0 if at_once or is_readable else timeout)
+        link = self._link.fileno()
+        ready = wait({link: self._link.interest, **also}, 0 if at_once else timeout)
         # Not before: `also` was chosen by what waits to be sent, and the wait has to end when that leaves.
         self._link.flush()
-        if is_readable or self._link.fileno() in ready:
+        if link in ready:
             self._take()
         return ready
 

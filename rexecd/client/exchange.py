@@ -15,8 +15,8 @@ from rexecd.client.deadline import Deadline
 from rexecd.client.errors import TRY_LATER, CallerError, ConnectionLost, UsageError, refusal
 from rexecd.client.results import Outcome, Stream, read_exit
 from rexecd.errors import Code
-from rexecd.limits import MAX_DATA
 from rexecd.typed import Final
+from rexecd.wire.frames import PIECE
 from rexecd.wire.messages import (
     ErrorOutput,
     Exit,
@@ -35,7 +35,7 @@ from rexecd.wire.messages import (
 Sink = Callable[[Stream, bytes], None]
 
 #: No more input is read while this much waits to be sent.
-_MAX_BACKLOG: Final = 2 * MAX_DATA
+_MAX_BACKLOG: Final = 2 * PIECE
 _MAX_SIGNALS: Final = 64
 #: This bit tells a signal for the command from the bytes of `signal.set_wakeup_fd`, which only wake.
 WANTED_SIGNAL: Final = 0x80
@@ -54,13 +54,13 @@ class Descriptor:
     def descriptor(self) -> int | None:
         """Return what to wait for."""
         if portable.ONLY_SOCKETS and self._pumped is None:
-            self._pumped = portable.Pumped(self._descriptor, MAX_DATA)
+            self._pumped = portable.Pumped(self._descriptor, PIECE)
         return self._descriptor if self._pumped is None else self._pumped.fileno()
 
     def read(self) -> bytes | None:
         """Return bytes, `b""` at the end, None for not yet; raise UsageError."""
         try:
-            return os.read(self._descriptor, MAX_DATA) if self._pumped is None else self._pumped.read()
+            return os.read(self._descriptor, PIECE) if self._pumped is None else self._pumped.read()
         except BlockingIOError:
             return None
         except OSError as error:
@@ -84,7 +84,7 @@ class Memory:
 
     def read(self) -> bytes | None:
         """Return the next bytes, `b""` at the end."""
-        piece = self._data[self._at : self._at + MAX_DATA]
+        piece = self._data[self._at : self._at + PIECE]
         self._at += len(piece)
         return piece
 

@@ -11,10 +11,7 @@ import ssl
 from collections import deque
 
 from rexecd.portable import READING, WRITING
-from rexecd.typed import Final
-
-#: One TLS record holds at most this much, and one read returns at most one record.
-RECORD: Final = 16 * 1024
+from rexecd.wire.frames import RECORD
 
 
 class Link:
@@ -68,10 +65,6 @@ class Link:
         if self._read_needs_write:
             return WRITING
         return READING | (WRITING if self._queue and not self._is_broken else 0)
-
-    def has_pending(self) -> bool:
-        """Return whether decrypted bytes wait that no poll can see."""
-        return self._sock.pending() > 0
 
     def push(self, frame: bytes, *, is_urgent: bool = False) -> None:
         """Queue one frame; an urgent one overtakes all that have not begun to leave."""

@@ -25,6 +25,7 @@ from rexecd.client.results import Outcome
 from rexecd.client.runner import Streamer
 from rexecd.client.trust import Known, make_trust
 from rexecd.errors import RexecError
+from rexecd.portable import READING
 from rexecd.typed import Final, Self
 from rexecd.wire.messages import (
     Accepted,
@@ -331,7 +332,9 @@ class Session(Streamer):
             )
         try:
             self._is_busy = True
-            self._conversation.settle()
+            wake = self._wake.fileno()
+            if wake in self._conversation.settle({wake: READING}):
+                self._forget_signals()
             yield deadline
         except (ConnectionLost, ProtocolBroken):
             self._abandon()  # also where nothing was under way
@@ -349,8 +352,6 @@ class Session(Streamer):
         self._is_running = self._is_busy = False
         if self._is_closed or not self._conversation.may_say(Run):
             self._abandon()
-        else:
-            self._forget_signals()
 
     def _take_leave(self) -> None:
         deadline = Deadline(_GOODBYE_TIMEOUT)
@@ -365,7 +366,7 @@ class Session(Streamer):
         self._conversation.close()
 
     def _forget_signals(self) -> None:
-        """Drop what was meant for the command that is over."""
+        """Drop what was meant for the command before."""
         with contextlib.suppress(BlockingIOError):
             while self._wake.recv(_MAX_SIGNALS):
                 pass

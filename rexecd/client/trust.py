@@ -14,6 +14,7 @@ import re
 import shlex
 import ssl
 from collections.abc import Mapping
+from functools import lru_cache
 
 from rexecd.client.errors import (
     CallerError,
@@ -30,6 +31,8 @@ from rexecd.wire.transport import ALPN
 if TYPE_CHECKING:
     from rexecd.client.identity import Identity
 
+#: A bundle of all authorities that browsers know has a fifth of it.
+_MAX_AUTHORITY: Final = 1024 * 1024
 _PIN: Final = re.compile(r"sha256:([0-9A-Fa-f]{64})")
 _NOT_TLS: Final = "the server does not speak TLS"
 _NAME_ONE: Final = (
@@ -120,27 +123,56 @@ def parse_pin(pin: str) -> bytes:
 
 
 def make_context(trust: Trust, identity: "Identity | None" = None) -> ssl.SSLContext:
-    """Return the TLS settings that demand what `trust` says; raise UsageError for a bad file."""
+    """Return the TLS settings that demand what `trust` says; raise UsageError for a bad file.
+
+    Whoever has no certificate shares them with every connection that demands the same: nobody may change
+    them. The authority's file is read each time, and what is in it decides which those are.
+    """
+    authority = None if trust.ca is None else _read_authority(trust.ca)
+    try:
+        if (
+            identity is None or not trust.can_hold
+        ):  # then the connection is for seeing the server's key, no more
+            return _shared(authority)
+        context = _demanding(authority)
+    except (ssl.SSLError, ValueError):
+        raise UsageError(f"authority {trust.ca!r}: no certificate in PEM form") from None
+    from rexecd.client.identity import present  # noqa: PLC0415 - not for who has no certificate
+
+    present(context, identity)
+    return context
+
+
+def _read_authority(path: str) -> bytes:
+    """Return what is in an authority's file; raise UsageError."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - a call does not load pathlib
+            content = file.read(_MAX_AUTHORITY + 1)
+    except OSError as error:
+        raise UsageError(f"authority {path!r}: {error.strerror}") from None
+    if len(content) > _MAX_AUTHORITY:
+        raise UsageError(f"authority {path!r}: more than {_MAX_AUTHORITY} bytes")
+    return content
+
+
+def _demanding(authority: bytes | None) -> ssl.SSLContext:
+    """Return settings that demand a certificate of an authority (PEM), or leave all to `prove`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols([ALPN])
-    if identity is not None and trust.can_hold:  # else the connection is for seeing the server's key, no more
-        from rexecd.client.identity import present  # noqa: PLC0415 - not for who has no certificate
-
-        present(context, identity)
-    if trust.ca is None:  # the key is compared after the handshake, by `prove`
+    if authority is None:  # the key is compared after the handshake
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
     context.hostname_checks_common_name = False
     context.verify_flags |= ssl.VERIFY_X509_STRICT
-    try:
-        context.load_verify_locations(cafile=trust.ca)
-    except ssl.SSLError:
-        raise UsageError(f"authority {trust.ca!r}: no certificate in PEM form") from None
-    except OSError as error:
-        raise UsageError(f"authority {trust.ca!r}: {error.strerror}") from None
+    # Comments may be in any language, which Python does not pass on.
+    context.load_verify_locations(cadata=authority.decode("latin-1").encode("ascii", "replace").decode())
     return context
+
+
+#: They are as dear to make as half a handshake.
+_shared: Final = lru_cache(maxsize=8)(_demanding)
 
 
 def prove(sock: ssl.SSLSocket, trust: Trust, place: str) -> None:

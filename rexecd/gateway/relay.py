@@ -22,14 +22,21 @@ from typing import Final
 
 from rexecd.errors import RemoteProtocolError, Unavailable
 from rexecd.gateway.stream import HANG_UP, Stopping, Stream
-from rexecd.limits import MAX_DATA, WIDE_PIPE
+from rexecd.limits import WIDE_PIPE
 from rexecd.seam import messages as seam
 from rexecd.seam.channel import Channel
 from rexecd.serving import Stop
 from rexecd.wire import messages as wire
 from rexecd.wire.connection import Connection
-from rexecd.wire.frames import HEADER_SIZE
+from rexecd.wire.frames import HEADER_SIZE, PIECE, RECORD
 
+#: How long what was held, which says that the command has begun, waits for what the command does (ms): the
+#: whole of a short one leaves in one piece.
+_TOGETHER: Final = 10
+#: After the end of a command, pieces that are smaller leave with what follows.
+_SMALL: Final = 4 * 1024
+#: Most records that are read in one turn: as many as a piece of input fills.
+_READS: Final = 4
 #: How long the last output, and the reason of an end, may take to reach the caller of a service that stops.
 LAST_WORDS: Final = 1.0
 
@@ -80,7 +87,8 @@ class Relay:
         self._stream = stream
         self._connection = connection
         self._channel = channel
-        self._stop = stop
+        # Numbers, and not what has them: each turn asks.
+        self._tls, self._monitor, self._halt = stream.fileno(), channel.fileno(), stop.fileno()
         self._write_timeout = write_timeout
         *stdin, stdout, stderr = descriptors
         self._stdin: int | None = stdin[0] if stdin else None
@@ -96,7 +104,7 @@ class Relay:
         self._counts = {wire.Output: 0, wire.ErrorOutput: 0, wire.Input: 0}
         self._truncated = False
         self._widened: set[int] = set()
-        self._room = bytearray(HEADER_SIZE + MAX_DATA)
+        self._room = bytearray(HEADER_SIZE + PIECE)
         self._progress = 0.0
         self._in = memoryview(b"")
         #: How it ended, or what is raised in place of that when the output so far has been sent.
@@ -133,41 +141,48 @@ class Relay:
     def _turn(self) -> None:
         """Wait once, and do everything that is ready."""
         ready = dict(self._poll())
-        if self._stop.fileno() in ready:
+        if not ready and self._over is None and self._stream.holds:
+            self._put(b"")
+        if self._halt in ready:
             self._stop_moving()
-        self._stream.heed(ready.get(self._stream.fileno(), 0))
+        events = ready.get(self._tls, 0)
+        if events:
+            self._stream.heed(events)
         if self._stream.unsent:
             self._flush()
-        if self._channel.fileno() in ready:
+        if self._monitor in ready:
             self._hear_monitor()
         if self._stdin is not None and self._stdin in ready:
             self._feed()
-        self._hear_caller(ready.get(self._stream.fileno(), 0))
+            self._take_messages()
+        if events:
+            self._hear_caller(events)
         for descriptor in list(self._pipes):
             if not self._stream.unsent and (descriptor in ready or self._over is not None):
                 self._pump(descriptor)
 
     def _poll(self) -> list[tuple[int, int]]:
         """Wait for whatever could be moved now; raise WriteTimeout or Stopping."""
+        if self._over is not None and not self._stream.unsent:
+            return []  # the pipes are read whatever poll says, and no more than they hold
         poller = select.poll()
         tls = HANG_UP
         if not self._in:
             tls |= self._stream.interest
         if self._stream.unsent:
             tls |= select.POLLOUT
-        poller.register(self._stream, tls)
+        poller.register(self._tls, tls)
         if self._until is None:
-            poller.register(self._stop, select.POLLIN)
+            poller.register(self._halt, select.POLLIN)
         if self._over is None:
-            poller.register(self._channel, select.POLLIN)
+            poller.register(self._monitor, select.POLLIN)
         if self._in and self._stdin is not None:
             poller.register(self._stdin, select.POLLOUT)
         if self._stream.unsent:
             return poller.poll(self._time_left() * 1000)
         for descriptor in self._pipes:
             poller.register(descriptor, select.POLLIN)
-        # When it is over the pipes are read whatever poll says; it only gathers the rest.
-        return poller.poll(None if self._over is None else 0)
+        return poller.poll(_TOGETHER if self._stream.holds else None)
 
     def _time_left(self) -> float:
         """Return how long the caller may take for its next byte; raise WriteTimeout or Stopping."""
@@ -203,18 +218,23 @@ class Relay:
 
     def _hear_caller(self, events: int) -> None:
         """Read from the caller if anything can be taken."""
-        if not self._in:
-            if events & (self._stream.interest | HANG_UP) or self._stream.pending():
+        if self._in:
+            if events & HANG_UP:
+                raise ConnectionLost
+        elif events & (self._stream.interest | HANG_UP):
+            for _ in range(_READS):
                 data = self._stream.read()
-                stuck = data is None and self._stream.interest == select.POLLOUT
-                # Half gone, and what it wants answered it does not read: it would only be polled for.
-                if data == b"" or (stuck and events & HANG_UP):
+                if data is None:
+                    break
+                if not data:
                     raise ConnectionLost
-                if data:
-                    self._connection.receive(data)
+                self._connection.receive(data)
+                if len(data) < RECORD:  # what comes next was not here yet, or the next poll says so
+                    break
+            # Half gone, and what it wants answered it does not read: it would only be polled for.
+            if events & HANG_UP and self._stream.interest == select.POLLOUT:
+                raise ConnectionLost
             self._take_messages()
-        elif events & HANG_UP:
-            raise ConnectionLost
 
     def _take_messages(self) -> None:
         """Act on whole messages until one has to wait for the command's stdin."""
@@ -258,7 +278,7 @@ class Relay:
 
     def _pump(self, descriptor: int) -> None:
         """Move one piece from a pipe to the caller."""
-        most = MAX_DATA if self._over is None else min(MAX_DATA, self._budgets[descriptor])
+        most = PIECE if self._over is None else min(PIECE, self._budgets[descriptor])
         try:
             size = os.readv(descriptor, [memoryview(self._room)[HEADER_SIZE : HEADER_SIZE + most]])
         except BlockingIOError:
@@ -270,7 +290,7 @@ class Relay:
             return
         if self._over is not None:
             self._budgets[descriptor] -= size
-        elif size == MAX_DATA:
+        elif size == PIECE:
             self._widen(descriptor)
         self._send_piece(self._pipes[descriptor], size)
 
@@ -289,11 +309,19 @@ class Relay:
         self._truncated |= kept < size
         if kept:
             self._room[:HEADER_SIZE] = self._connection.send_header(kind, kept)
-            try:
-                self._stream.put(memoryview(self._room)[: HEADER_SIZE + kept])
-            except OSError:
-                raise ConnectionLost from None
-            self._progress = time.monotonic()
+            piece = memoryview(self._room)[: HEADER_SIZE + kept]
+            self._put(piece, is_last=self._over is not None and kept < _SMALL)
+
+    def _put(self, piece: memoryview | bytes, *, is_last: bool = False) -> None:
+        """Send a piece now, or with what follows; raise ConnectionLost."""
+        try:
+            if is_last:
+                self._stream.hold(bytes(piece))
+            else:
+                self._stream.put(piece)
+        except OSError:
+            raise ConnectionLost from None
+        self._progress = time.monotonic()
 
     def _flush(self) -> None:
         """Send what waits; raise ConnectionLost."""

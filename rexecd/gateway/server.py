@@ -3,6 +3,7 @@
 The listening socket is never wrapped: a silent peer would then hold up everyone in `accept`.
 """
 
+import _thread
 import contextlib
 import random
 import socket
@@ -106,6 +107,14 @@ class GatewayServer(BoundedThreadingServer):
         except BaseException:
             client_address.place.leave()
             raise
+
+    def start_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Start it without waiting until it runs, which `Thread.start` does.
+
+        The accept loop and the new thread would take the interpreter from each other, and both be late.
+        Nobody asks for a thread's name here.
+        """
+        _thread.start_new_thread(self.process_request_thread, (request, client_address))
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         """Serve the connection in its thread, and give its place back whatever happens."""

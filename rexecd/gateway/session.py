@@ -45,6 +45,8 @@ class Session:
         self._around = surroundings
         self._connection = Connection(Role.SERVER)
         self._channel: Channel | None = None
+        #: Between two requests.
+        self._idle = select.poll()
         self._relay: Relay | None = None
         #: Whether it had its first answer: from then on it may be ended between two requests.
         self._has_answered = False
@@ -149,7 +151,7 @@ class Session:
                 channel.send(facts)
                 # A token counts, also where its caller does not stay to hear what came of it.
                 self._await(channel, max(0.0, deadline - time.monotonic()), heeds_caller=False)
-                answer = self._answer(channel)
+                answer, _ = self._receive(channel)
                 break
             except Unavailable:
                 if attempts == _ATTEMPTS or time.monotonic() >= deadline:
@@ -182,6 +184,8 @@ class Session:
 
     def _serve(self, channel: Channel) -> None:
         """Carry requests until the caller says goodbye or the monitor ends the session."""
+        for each in (channel, self._around.stop):
+            self._idle.register(each, select.POLLIN)
         deadline = self._idle_until()
         while True:
             match self._next_request(channel, deadline):
@@ -194,7 +198,9 @@ class Session:
                     return
                 case _:
                     continue  # Input, InputEnd or Signal that was under way when the command ended
-            self._has_answered = True
+            if not self._has_answered:
+                self._has_answered = True
+                self._idle.register(self._around.stop.draining, select.POLLIN)
             deadline = self._idle_until()
 
     def _idle_until(self) -> float:
@@ -217,13 +223,18 @@ class Session:
             descriptors=descriptors,
             write_timeout=self._around.settings.write_timeout,
         )
-        self._say(wire.Started(answer.request_id), *([wire.InputWanted()] if answer.takes_input else []))
+        started = wire.Started(answer.request_id)
+        if answer.takes_input:
+            self._say(started, wire.InputWanted())
+        else:
+            self._stream.hold(self._connection.send(started))
         exited, drained = self._relay.run()
         self._relay.close()
         self._relay = None
-        with contextlib.suppress(Unavailable):  # it has gone: that ends the session, and not this answer
-            channel.send(drained)
+        # With it leaves what is still held of the output: only then all of it has gone out.
         self._say(wire.Exit(exited.ending, exited.status, drained.truncated, exited.duration))
+        with contextlib.suppress(Unavailable):  # it has gone: the next request hears of it
+            channel.send(drained)
         return True
 
     def _list(self, channel: Channel, request: wire.List) -> None:
@@ -241,27 +252,27 @@ class Session:
         Who has had an answer is asked to come again when the service drains. Raise _Idle if no message
         is there by then.
         """
-        stop = self._around.stop
-        poller = select.poll()
-        for each in (channel, stop, stop.draining) if self._has_answered else (channel, stop):
-            poller.register(each, select.POLLIN)
         while (message := self._connection.next_message()) is None:
-            if not self._stream.pending():
-                poller.register(self._stream, self._stream.interest)
-                left = max(0.0, deadline - time.monotonic())
-                ready = dict(poller.poll(left * 1000))
-                if not ready:
-                    raise _Idle
-                if stop.fileno() in ready:
-                    raise Stopping
-                if channel.fileno() in ready:
-                    misspoken = type(hear(channel)).__name__  # it may only end the session between commands
-                    raise Unavailable(f"the monitor misspoke: {misspoken} for no request")
-                if self._stream.fileno() not in ready:
-                    raise Stopping(RESTARTING)
-                self._stream.heed(ready[self._stream.fileno()])
+            self._idle.register(self._stream, self._stream.interest)
+            ready = dict(self._idle.poll(max(0.0, deadline - time.monotonic()) * 1000))
+            events = ready.get(self._stream.fileno(), 0)
+            if not events or len(ready) > 1:
+                self._leave(channel, ready)
+            self._stream.heed(events)
             self._take(self._stream.read())
         return message
+
+    def _leave(self, channel: Channel, ready: dict[int, int]) -> None:
+        """Raise what ends a session between two requests, where something does."""
+        if not ready:
+            raise _Idle
+        if self._around.stop.fileno() in ready:
+            raise Stopping
+        if channel.fileno() in ready:
+            misspoken = type(hear(channel)).__name__  # it may only end the session between commands
+            raise Unavailable(f"the monitor misspoke: {misspoken} for no request")
+        if self._stream.fileno() not in ready:
+            raise Stopping(RESTARTING)
 
     def _take(self, data: bytes | None) -> None:
         """Hold what was read from the caller; raise ConnectionLost at any kind of end."""
@@ -275,12 +286,15 @@ class Session:
         return self._answer_with_descriptors(channel)[0]
 
     def _answer_with_descriptors(self, channel: Channel) -> tuple[wire.Message, tuple[int, ...]]:
-        """Return what the monitor says, with exactly the descriptors it declares.
-
-        Anything else is the monitor's fault and not the caller's: raise Unavailable; so is an answer
-        that does not come. Raise ConnectionLost or Stopping if there is nobody left to tell it.
-        """
+        """Wait for what the monitor says; raise as `_await` and `_receive` do."""
         self._await(channel, self._around.settings.write_timeout)
+        return self._receive(channel)
+
+    def _receive(self, channel: Channel) -> tuple[wire.Message, tuple[int, ...]]:
+        """Return what the monitor has said, with exactly the descriptors it declares.
+
+        Anything else is the monitor's fault and not the caller's: raise Unavailable.
+        """
         try:
             answer, descriptors = channel.receive_with_descriptors()
         except RemoteProtocolError as error:
@@ -295,16 +309,20 @@ class Session:
         return answer, descriptors
 
     def _await(self, channel: Channel, seconds: float, *, heeds_caller: bool = True) -> None:
-        """Wait until the monitor says something, or until the caller has gone where that counts."""
+        """Wait until the monitor says something.
+
+        Raise ConnectionLost where the caller has gone and that counts, Stopping, or Unavailable for silence.
+        """
+        monitor, stop = channel.fileno(), self._around.stop.fileno()
         poller = select.poll()
-        poller.register(channel, select.POLLIN)
-        poller.register(self._around.stop, select.POLLIN)
+        poller.register(monitor, select.POLLIN)
+        poller.register(stop, select.POLLIN)
         if heeds_caller:
             poller.register(self._stream, HANG_UP)
-        ready = {number for number, _ in poller.poll(seconds * 1000)}
-        if channel.fileno() in ready:
+        ready = dict(poller.poll(seconds * 1000))
+        if monitor in ready:
             return
-        if self._around.stop.fileno() in ready:
+        if stop in ready:
             raise Stopping
         if ready:
             raise ConnectionLost

@@ -13,9 +13,10 @@ import time
 from typing import Final
 
 from rexecd.serving import STOPPING, Stop
+from rexecd.wire.frames import RECORD
 
-#: What is read at once: a TLS record holds at most 16 KiB, so a read returns no more.
-_READ_SIZE: Final = 16 * 1024
+#: What is held longer costs more than a write of its own.
+_HELD: Final = 16 * 1024
 #: At the end what the peer still sends is read and dropped, so that our last words are not lost
 #: in a reset (ATTACKS SRV-12); a peer that goes on talking is cut.
 _LINGER_SECONDS: Final = 1.0
@@ -89,6 +90,8 @@ class Stream:
         )
         self._stop = stop
         self._unsent = memoryview(b"")
+        #: Leaves in front of what is put next.
+        self._held = b""
         self._read_needs_write = False
         self._error = 0
 
@@ -120,10 +123,6 @@ class Stream:
         cipher = self._tls.cipher()
         return f"{self._tls.version()} {cipher[0] if cipher else ''}"
 
-    def pending(self) -> bool:
-        """Return whether decrypted bytes wait that poll cannot see."""
-        return self._tls.pending() > 0
-
     @property
     def interest(self) -> int:
         """Return what to poll for before the next read.
@@ -137,7 +136,7 @@ class Stream:
         """Return what is there, None if nothing is, `b""` at any kind of end."""
         self._read_needs_write = False
         try:
-            return self._tls.recv(_READ_SIZE)
+            return self._tls.recv(RECORD)
         except ssl.SSLWantReadError:
             return None
         except ssl.SSLWantWriteError:
@@ -165,30 +164,46 @@ class Stream:
         """Return whether bytes wait to be sent: nothing else may be put behind them yet."""
         return bool(self._unsent)
 
-    def put(self, data: memoryview | bytes) -> None:
-        """Send what fits now and keep the rest, without copying; raise OSError if the peer is gone.
+    @property
+    def holds(self) -> bool:
+        """Return whether something waits to leave together with what comes next."""
+        return bool(self._held)
 
-        The caller leaves the bytes alone until `unsent` is false.
+    def hold(self, data: bytes) -> None:
+        """Keep bytes back until more is put, and send both in one piece; raise OSError.
+
+        What becomes too much to be kept is put at once.
         """
+        self._held += data
+        if len(self._held) > _HELD:
+            self.put(b"")
+
+    def put(self, data: memoryview | bytes) -> None:
+        """Send what fits now, behind what was held, and keep the rest; raise OSError if the peer is gone.
+
+        The caller leaves the bytes alone until `unsent` is false: where nothing was held they are not copied.
+        """
+        if self._held:
+            data, self._held = b"".join((self._held, data)), b""
         self._unsent = memoryview(data)
         self.flush()
 
     def flush(self) -> int:
-        """Send what fits of the rest and return how many bytes that was; raise OSError."""
-        if not self._unsent:
-            return 0
-        try:
-            sent = self._tls.send(self._unsent)
-        except ssl.SSLWantWriteError:
-            return 0
-        # A write that wants to read first waits for the rest of half a handshake message. Nobody
-        # honest sends those in halves: the error, an OSError, is the end.
-        self._unsent = self._unsent[sent:]
-        return sent
+        """Send what fits of the rest and return how many bytes that was; raise OSError.
+
+        TLS takes a record at a time. A write that wants to read first waits for the rest of half a handshake
+        message. Nobody honest sends those in halves: the error, an OSError, is the end.
+        """
+        before = len(self._unsent)
+        with contextlib.suppress(ssl.SSLWantWriteError):
+            while self._unsent:
+                self._unsent = self._unsent[self._tls.send(self._unsent) :]
+        return before - len(self._unsent)
 
     def put_all(self, data: bytes, deadline: float, *, hear_stop: bool = True) -> None:
         """Send everything behind what still waits; raise OSError, DeadlinePassed or Stopping."""
-        self._flush_all(deadline, hear_stop=hear_stop)
+        if self._unsent:
+            self._flush_all(deadline, hear_stop=hear_stop)
         self.put(data)
         self._flush_all(deadline, hear_stop=hear_stop)
 
@@ -241,7 +256,7 @@ class Stream:
         poller = select.poll()
         poller.register(plain, select.POLLIN)
         while left > 0 and poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            dropped = len(plain.recv(_READ_SIZE))
+            dropped = len(plain.recv(RECORD))
             if not dropped:
                 return
             left -= dropped

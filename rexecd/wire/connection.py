@@ -9,6 +9,7 @@ import enum
 
 from rexecd.errors import LocalProtocolError, RemoteProtocolError
 from rexecd.limits import MAX_DATA, MAX_FRAME, MAX_FRAME_UNAUTHENTICATED
+from rexecd.typed import Final
 from rexecd.wire.frames import FrameBuffer, header, pack
 from rexecd.wire.messages import (
     CATALOGUE,
@@ -16,6 +17,7 @@ from rexecd.wire.messages import (
     FROM_SERVER,
     Closed,
     ErrorOutput,
+    Input,
     Message,
     Output,
 )
@@ -23,6 +25,19 @@ from rexecd.wire.states import NEXT, UNAUTHENTICATED, State
 
 _CLIENT_TYPES = frozenset(row.type for row in FROM_CLIENT)
 _SERVER_TYPES = frozenset(row.type for row in FROM_SERVER)
+
+
+#: Messages that are all data, also by number; no frame that is not too long holds too much of it.
+_DATA_TYPES: Final = (Input, Output, ErrorOutput)
+_OF_DATA: Final = {CATALOGUE.kind(each): each for each in _DATA_TYPES}
+
+
+def _message(kind: int, body: bytes) -> Message:
+    """Return the message of a frame, data without another copy of it; raise RemoteProtocolError."""
+    of_data = _OF_DATA.get(kind)
+    if of_data is None or not body:
+        return CATALOGUE.decode(bytes([kind]) + body)
+    return of_data(body)
 
 
 class Role(enum.Enum):
@@ -57,11 +72,14 @@ class Connection:
 
         The state moves only if there are bytes to send.
         """
+        message_type = type(message)
+        if message_type in _DATA_TYPES:  # without the catalogue's copies
+            return b"".join((self.send_header(message_type, len(message.data)), message.data))
         frame = pack(CATALOGUE.encode(message))
-        self._step_local(type(message))
+        self._step_local(message_type)
         return frame
 
-    def send_header(self, data_type: type[Output | ErrorOutput], size: int) -> bytes:
+    def send_header(self, data_type: type[Input | Output | ErrorOutput], size: int) -> bytes:
         """Return the header of a data frame whose `size` bytes the caller appends itself.
 
         It spares the relay a copy of every byte it moves. Raise LocalProtocolError for a size
@@ -104,11 +122,13 @@ class Connection:
         """
         if self._failed:
             raise RemoteProtocolError("the conversation has already failed")
+        if not self._buffer:
+            return None
         try:
-            content = self._buffer.next_frame(self._ceiling())
-            if content is None:
+            frame = self._buffer.next_frame(self._ceiling())
+            if frame is None:
                 return None
-            message = CATALOGUE.decode(content)
+            message = _message(*frame)
         except RemoteProtocolError:
             self._failed = True
             raise

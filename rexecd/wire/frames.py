@@ -9,6 +9,11 @@ from rexecd.typed import Final
 #: Bytes of the length, and of length and kind together.
 LENGTH_SIZE: Final = 4
 HEADER_SIZE: Final = 5
+#: A TLS record holds at most this much, and a read returns no more than one. What reads so much takes a whole
+#: one, and leaves nothing decrypted behind that no poll can see.
+RECORD: Final = 16 * 1024
+#: Bytes of data that are sent at once where there are many: with their header they fill whole records of TLS.
+PIECE: Final = 4 * RECORD - HEADER_SIZE
 
 
 def pack(content: bytes) -> bytes:
@@ -37,8 +42,8 @@ class FrameBuffer:
         """Hold `data` behind what is there."""
         self._buffer += data
 
-    def next_frame(self, most: int) -> bytes | None:
-        """Return the content of the next whole frame, or None until it is there.
+    def next_frame(self, most: int) -> tuple[int, bytes] | None:
+        """Return kind and body of the next whole frame, or None until it is there.
 
         Raise RemoteProtocolError if its length is zero or above `most`, which is known from
         the first four bytes.
@@ -51,7 +56,8 @@ class FrameBuffer:
         end = LENGTH_SIZE + size
         if len(self._buffer) < end:
             return None
+        kind = self._buffer[LENGTH_SIZE]
         with memoryview(self._buffer) as view:
-            content = bytes(view[LENGTH_SIZE:end])
+            body = bytes(view[HEADER_SIZE:end])
         del self._buffer[:end]
-        return content
+        return kind, body

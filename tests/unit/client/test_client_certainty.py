@@ -126,9 +126,10 @@ def test_a_request_that_could_not_leave_says_that_nothing_ran(
     """The connection broke between the last look and the first byte."""
     session = call(Peer.wait_until_gone)
 
-    def break_off(self: object, *_: object) -> None:
+    def break_off(self: object, *_: object) -> set[int]:
         del self
         session._conversation._link._sock.shutdown(socket.SHUT_RDWR)
+        return set()
 
     monkeypatch.setattr("rexecd.client.conversation.Conversation.settle", break_off)
     error = failure(session)

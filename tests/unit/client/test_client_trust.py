@@ -221,9 +221,28 @@ def test_an_authority_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     """A missing file and one without a certificate are told apart."""
     empty = tmp_path / "empty.pem"
     empty.write_text("nothing here")
-    for path, said in ((tmp_path / "none.pem", "No such file"), (empty, "no certificate in PEM form")):
+    endless = tmp_path / "endless.pem"
+    endless.symlink_to("/dev/zero")
+    for path, said in (
+        (tmp_path / "none.pem", "No such file"),
+        (empty, "no certificate in PEM form"),
+        (endless, "more than 1048576 bytes"),
+    ):
         with pytest.raises(client.UsageError, match=f"^authority '{path}': {said}"):
             client.connect("127.0.0.1:1", token=TOKEN, ca=path)
+
+
+def test_what_an_authority_s_file_holds_now_is_what_counts(authority: Authority, tmp_path: Path) -> None:
+    """It is exchanged between two connections of one process; a comment in it may be in any language."""
+    file = tmp_path / "exchanged.pem"
+    file.write_text("# Hauptzertifizierungsstelle für Büros\n" + Path(authority.path).read_text())
+    with FakeServer(authority.issue(), welcome_and_wait) as server:
+        client.connect(server.address, token=TOKEN, ca=file).close()
+    Authority(tmp_path, file.name)
+    with FakeServer(authority.issue(), listen_only) as server:
+        error = fail_to_connect(server, ca=file)
+
+    assert "certificate was issued by another authority" in str(error)
 
 
 def test_a_broken_token_is_found_before_any_network(authority: Authority) -> None:

@@ -63,6 +63,7 @@ def stream(tls: _Tls, stop: Stop) -> Stream:
     made._tls = tls  # type: ignore[assignment] # a double
     made._stop = stop
     made._unsent = memoryview(b"")
+    made._held = b""
     made._read_needs_write = False
     made._error = 0
     return made
@@ -206,3 +207,25 @@ def test_a_peer_that_vanished_is_told_from_one_that_left(
     stream.heed(select.POLLIN | select.POLLERR)
 
     assert has_vanished == stream.has_vanished()
+
+
+def test_what_was_held_leaves_in_front_of_what_comes_next(stream: Stream, tls: _Tls) -> None:
+    """And with it: what TLS is given is one piece."""
+    tls.room = 100
+    stream.hold(b"first ")
+    stream.hold(b"second ")
+
+    assert (b"", True) == (tls.sent, stream.holds)
+
+    stream.put(b"third")
+
+    assert (b"first second third", False) == (tls.sent, stream.holds)
+
+
+def test_much_is_not_held(stream: Stream, tls: _Tls) -> None:
+    """Memory stays flat, whatever is given to be held."""
+    tls.room = 1 << 20
+    stream.hold(bytes(16 * 1024))
+    stream.hold(b"more")
+
+    assert (16 * 1024 + 4, False) == (len(tls.sent), stream.holds)

@@ -134,6 +134,23 @@ def test_header_and_bytes_make_a_message() -> None:
     assert wire.ErrorOutput(b"oops") == client.next_message()
 
 
+@pytest.mark.parametrize("message", [wire.Output(b"out"), wire.ErrorOutput(b"err"), wire.Input(b"in")])
+def test_data_goes_round_the_catalogue_and_looks_the_same(message: wire.Message) -> None:
+    """It is spared copies; both ends agree with the catalogue, and neither takes an empty one."""
+    end, other = (Role.CLIENT, Role.SERVER) if isinstance(message, wire.Input) else (Role.SERVER, Role.CLIENT)
+    sent = at(end, State.FEEDING).send(message)
+    receiver = at(other, State.FEEDING)
+    receiver.receive(sent)
+
+    assert (pack(CATALOGUE.encode(message)), message) == (sent, receiver.next_message())
+
+    receiver.receive(b"\x00\x00\x00\x01" + sent[4:5])
+    with pytest.raises(RemoteProtocolError, match="0 bytes of data"):
+        receiver.next_message()
+    with pytest.raises(LocalProtocolError, match="0 bytes of data"):
+        at(end, State.FEEDING).send(type(message)(b""))
+
+
 def test_after_a_violation_nothing_can_be_sent() -> None:
     """A conversation that failed is not carried on."""
     connection = failed(Role.CLIENT, State.READY)
