@@ -28,6 +28,8 @@ from rexecd.log import Log
 _EXHAUSTED_REST: Final = 0.05
 #: Between two looks at who is left while a service drains.
 _LOOK_AGAIN: Final = 0.05
+#: Seconds a thread may have the interpreter while others wait for it; each read or write hands it on.
+_SWITCH_INTERVAL: Final = 0.1
 #: An accept loop that turns for each connection of a storm looks after the rest only so often.
 _LOOK_AFTER: Final = 0.45
 
@@ -40,14 +42,18 @@ STOPPING: Final = "the service is stopping; try later"
 CUT_SHORT: Final = "the service stopped while the command ran"
 
 
-def freeze_heap() -> None:
-    """Take all objects that are here now for lasting; call it once, when a service is ready.
+def prepare_for_many() -> None:
+    """Make the interpreter one for many threads that come and go; call it once, when a service is ready.
 
-    The collector looks at everything again and again as connections come and go: at what only ends with the
-    process it need not.
+    The collector looks at everything again and again as connections do: at what is here now, which only ends
+    with the process, it need not.
+
+    A thread that waits for the interpreter wakes at each interval to ask for it. By default (5 ms) thousands
+    that wait, because thousands of callers have vanished at once, do nothing else but wake.
     """
     gc.collect()
     gc.freeze()
+    sys.setswitchinterval(_SWITCH_INTERVAL)
 
 
 class Flag:

@@ -20,7 +20,7 @@ from rexecd.gateway.listeners import Listeners, listener, spelled
 from rexecd.gateway.report import Reporter
 from rexecd.gateway.server import DESCRIPTORS_EACH, DESCRIPTORS_ELSE, TASKS_ELSE, GatewayServer
 from rexecd.log import open_log
-from rexecd.serving import ENDING, Signals, freeze_heap
+from rexecd.serving import ENDING, Signals, prepare_for_many
 from rexecd.settingkeys import address
 from rexecd.settings import Settings, load_settings
 from rexecd.systemd import Manager
@@ -59,7 +59,7 @@ def gateway(arguments: argparse.Namespace) -> int:
     threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
     log.info("gateway started", version=__version__, address=where, seam=settings.seam_socket)
     watch.announce()
-    freeze_heap()
+    prepare_for_many()
     say.out(f"rexecd: ready on {where}")
     manager.ready(_status(server, settings))
     lifelines = [] if arguments.lifeline is None else [arguments.lifeline]

@@ -36,7 +36,7 @@ from rexecd.monitor.publisher import FILE_NAME, NO_CHECKPOINTS, Publisher
 from rexecd.monitor.server import AdminServer, SeamServer, descriptors_needed, tasks_needed
 from rexecd.monitor.service import Service, load_feasible
 from rexecd.policy.model import Policy
-from rexecd.serving import ENDING, Signals, freeze_heap
+from rexecd.serving import ENDING, Signals, prepare_for_many
 from rexecd.settings import Settings, load_settings
 from rexecd.systemd import Manager
 from rexecd.tasks import check_tasks
@@ -200,7 +200,7 @@ def _serve(parts: _Parts, doors: Doors, lifeline: int | None) -> int:
     _introduce(service, workers)
     if settings.metrics_file is not None:
         service.metrics_file = _metrics_file(service, settings.metrics_file)
-    freeze_heap()
+    prepare_for_many()
     say.out(f"rexecd: monitor ready on {settings.seam_socket}")
     manager.ready(_news(service))
     lifelines = [] if lifeline is None else [lifeline]
