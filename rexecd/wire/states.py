@@ -36,10 +36,7 @@ from rexecd.wire.messages import (
 
 
 class State(enum.IntEnum):
-    """Where a conversation is (PROTOCOL 5)."""
-
-    # By identity: every message looks the table up, and what Enum has is a function written in Python.
-    __hash__ = object.__hash__
+    """Where a conversation is (PROTOCOL 5). Numbers, because plain enumerations are hashed by Python code."""
 
     #: The handshake is done; nothing has been said.
     GREETING = enum.auto()
