@@ -128,7 +128,8 @@ def opened_workers(settings: Settings) -> Iterator[Workers]:
     groups, why = find(settings.containment)
     check_can_end(containment="subreaper" if groups is None else "control-group")
     try:
-        workers = Workers(groups, obstacle="" if settings.containment == "subreaper" else why)
+        obstacle = "" if settings.containment == "subreaper" else why
+        workers = Workers(groups, most_commands=settings.max_commands, obstacle=obstacle)
     except ConfigError:
         if groups is not None:
             groups.close()

@@ -26,8 +26,9 @@ from rexecd.execution.sandbox import identify
 
 #: A worker that nobody needed for so long is ended.
 _IDLE_TIME: Final = 60.0
-#: Each takes two or three MiB: more are not kept.
+#: Each takes two or three MiB: more are kept only for the moment in which as many callers may come again.
 MOST_IDLE: Final = 64
+_SURPLUS_TIME: Final = 10.0
 #: How long one may take to end.
 _END_TIME: Final = 5.0
 _LOOK_AGAIN: Final = 0.005
@@ -49,13 +50,20 @@ class Workers:
     """All workers of one monitor, and the launcher they come from. Any thread may take and give."""
 
     def __init__(
-        self, groups: ControlGroups | None, *, controllers: frozenset[str] = frozenset(), obstacle: str = ""
+        self,
+        groups: ControlGroups | None,
+        *,
+        most_commands: int = MOST_IDLE,
+        controllers: frozenset[str] = frozenset(),
+        obstacle: str = "",
     ) -> None:
         """Start the launcher; raise ConfigError if it cannot be.
 
+        There are at most `most_commands` and MOST_IDLE workers, whoever asks for no more than that at a time.
         `controllers` are taken on trust where there are no groups, for `check`.
         """
         self._groups = groups
+        self._most = most_commands + MOST_IDLE
         #: What ends a command to the last process, and which of its ceilings bind the whole tree.
         self.containment = "subreaper" if groups is None else "control-group"
         #: Why there are no groups that might have been, for people.
@@ -217,6 +225,9 @@ class Workers:
                 worker = self._prepare(profile)
                 with self._lock:
                     self._busy.add(worker)
+                    are_too_many = self._number() > self._most
+                if are_too_many:
+                    self.retire()
             worker.wait_until_ready()
         except (OSError, Unfit, Spoiled) as error:
             if worker is not None:
@@ -234,19 +245,24 @@ class Workers:
         with self._lock:
             self._busy.discard(worker)
             self._idle.setdefault(worker.profile, []).append(worker)
-            are_too_many = sum(map(len, self._idle.values())) > MOST_IDLE
-        if are_too_many:
-            self.retire()
+
+    def _number(self) -> int:
+        return len(self._busy) + sum(map(len, self._idle.values()))
 
     def _pick_tired(self) -> list[Worker]:
         """Take out of the idle those that are so for long, and the eldest of too many."""
-        eldest = time.monotonic() - _IDLE_TIME
+        now = time.monotonic()
         with self._lock:
             waiting = sorted(
                 (each for idle in self._idle.values() for each in idle), key=lambda each: each.idle_since
             )
-            surplus = max(0, len(waiting) - MOST_IDLE)
-            tired = waiting[:surplus] + [each for each in waiting[surplus:] if each.idle_since < eldest]
+            over, surplus = self._number() - self._most, len(waiting) - MOST_IDLE
+            tired = [
+                worker
+                for index, worker in enumerate(waiting)
+                if index < over
+                or worker.idle_since + (_SURPLUS_TIME if index < surplus else _IDLE_TIME) <= now
+            ]
             for worker in tired:
                 self._idle[worker.profile].remove(worker)
             self._idle = {profile: idle for profile, idle in self._idle.items() if idle}

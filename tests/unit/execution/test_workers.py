@@ -119,13 +119,30 @@ def test_a_worker_that_nobody_needs_is_ended(contained: Workers, monkeypatch: py
 
 
 def test_no_more_than_a_few_are_kept(contained: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The eldest go."""
+    """The eldest go, after a moment in which as many could have been needed again."""
     monkeypatch.setattr(module, "MOST_IDLE", 2)
     with at_once(contained, 4) as running:
         pids = [execution._worker.pid for execution, _ in running]
+    contained.retire()
+    assert Use(busy=0, idle=4) == contained.use
+    monkeypatch.setattr(module, "_SURPLUS_TIME", 0.0)
+    contained.retire()
 
     assert Use(busy=0, idle=2) == contained.use
     assert [False, False, True, True] == [is_alive(pid) for pid in pids]
+
+
+def test_there_are_never_more_than_were_reckoned_with(
+    contained: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits makes room for who is needed."""
+    monkeypatch.setattr(contained, "_most", 3)
+    with at_once(contained, 3) as running:
+        pids = [execution._worker.pid for execution, _ in running]
+    worker_of(contained, Resources(nice=15))
+
+    assert Use(busy=0, idle=3) == contained.use
+    assert [False, True, True] == [is_alive(pid) for pid in pids]
 
 
 def test_a_worker_with_a_command_is_never_too_old(
