@@ -149,7 +149,9 @@ def compose(
     for name, value in fields.items():
         pieces.add(name, value)
     tops = pieces.joined()
-    stamp = now.astimezone(UTC).isoformat(timespec="microseconds")[:-6]
+    if now.tzinfo is not UTC:
+        now = now.astimezone(UTC)
+    stamp = now.isoformat(timespec="microseconds")[:-6]
     facts = f",{tops.pop(_EVENT)}" if _EVENT in tops else ""
     rexec = f",{tops.pop(_REXEC)}" if _REXEC in tops else ""
     others = "".join([f'"{top}":{{{below}}},' for top, below in tops.items()])
@@ -262,8 +264,12 @@ class _Room:
         word = getattr(value, "word", None)  # our enumerations say how records write them
         if isinstance(word, str):
             return _quoted(word)
-        if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-            return json.dumps(value)
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, int):
+            return str(int(value))
+        if isinstance(value, float) and math.isfinite(value):
+            return repr(float(value))
         raise ValueError(f"{name} cannot be recorded: {type(value).__name__}")
 
     def _keep(self, text: str, most: int) -> str:

@@ -268,3 +268,11 @@ def test_a_context_is_spelled_once() -> None:
     compose(Action.COMMAND_EXITED, {}, now=NOW, context=context)
 
     assert common is context.common
+
+
+@pytest.mark.parametrize("value", [True, False, 7, Code.BUSY, signal.SIGKILL, 0.5, 60.0, 1e-7, 1e300])
+def test_a_number_is_written_as_json_has_it(value: float) -> None:
+    """Enumerations of ours as their words."""
+    written = compose(Action.COMMAND_DRAINED, {"count": value}, now=NOW).rpartition(b'"count":')[2]
+
+    assert json.dumps(getattr(value, "word", value)).encode() == written
