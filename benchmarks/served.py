@@ -124,7 +124,8 @@ def _started(made: Layout, verb: str, changed: str = "") -> Iterator[tuple[int, 
         try:
             said = process.stdout.readline() if process.stdout else ""
             if not said:
-                raise RuntimeError(log.read_text().partition("\n")[0] or f"rexecd {verb} does not start")
+                lines = log.read_text().split("\n")
+                raise RuntimeError(next(filter(None, reversed(lines)), f"rexecd {verb} does not start"))
             yield process.pid, said.rpartition(" ")[2].strip()
         finally:
             process.terminate()

@@ -29,7 +29,7 @@ from rexecd.clock import Clock
 
 _WITHOUT = """
 from rexecd.audit.trail import Trail
-Trail.append = Trail.owe = lambda self, action, /, **fields: None
+Trail.append = Trail.owe = lambda self, *_, **__: None
 """
 _SYNCS = ("interval", "none", "always")
 

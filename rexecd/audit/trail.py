@@ -266,7 +266,8 @@ class Trail:
 
     def _write(self, due: Due) -> None:
         """Write a record behind what is owed, in the file where it belongs; raise TrailError."""
-        self._refuse_if_unfit()
+        if self._closed or self._persist_fault is not None or self._syncing_since is not None:
+            self._refuse_if_unfit()
         writer = self._writer
         try:
             writer.settle(len(due.prefix))
