@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, NoReturn
 from benchmarks import caller
 from benchmarks.measure import Found, said, show, summary
 from benchmarks.peers import Peer, nrpe, rexecd
-from benchmarks.rounds import bulk, features, growth, idle, mixed, parallel, single
+from benchmarks.rounds import bulk, features, growth, idle, mixed, parallel, shares, single
 from benchmarks.rounds.plan import GB, Bench, Plan
 from benchmarks.served import POLICY, SETTINGS, wide
 from benchmarks.ssh import asyncssh, openssh
@@ -56,6 +56,7 @@ ROUNDS = {
     "input": Round("gigabytes in", bulk.put),
     "slow": Round("memory while output is taken slowly", bulk.slow),
     "parallel": Round("callers at once", parallel.run),
+    "shares": Round("processor time of a command, milliseconds", shares.run),
     "rules_of": Round("what a rule says more, milliseconds", features.rules),
     "trail": Round("the trail, milliseconds", features.trails),
     "rules": Round("a policy that grows, milliseconds", growth.rules),
@@ -173,9 +174,13 @@ def arguments_of(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--mixed", type=float, default=usual.mixed, help="seconds of mixed load, at most")
     parser.add_argument("--window", type=float, default=usual.window, help="seconds between two looks at it")
     parser.add_argument("--minutes", type=float, default=14.5, help="for everything together")
-    parser.add_argument("--only", nargs="*", choices=[*ROUNDS], default=[], help="these rounds; kept nowhere")
     parser.add_argument(
-        "--out", type=Path, help="where the figures go, instead of benchmarks/results/DATE.json"
+        "--only", nargs="*", choices=[*ROUNDS], default=[], help="these rounds; kept in no new file"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="where the figures go, instead of benchmarks/results/DATE.json; with --only into that of a run",
     )
     return parser.parse_args(words)
 
@@ -208,8 +213,17 @@ def main() -> None:
         RESULTS.mkdir(exist_ok=True)
         out = RESULTS / f"{datetime.now(UTC):%Y-%m-%dT%H%MZ}.json"
     if out is not None:
+        if arguments.only and out.exists():
+            found = taken_again(json.loads(out.read_text()), found)
         out.write_text(json.dumps(rounded(found), indent=1) + "\n")
         print(f"written: {out.name}")
+
+
+def taken_again(run: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """Return a run in which some rounds are those that were found later, and say so."""
+    date = found["machine"]["date"]
+    later = {name: {**each, "again": date} for name, each in found["rounds"].items()}
+    return {**run, "rounds": {**run["rounds"], **later}}
 
 
 def rounded(found: Any) -> Any:  # noqa: ANN401 - JSON

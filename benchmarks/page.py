@@ -42,6 +42,11 @@ HEADS: Final = {
     "KiB_each": "together, KiB each",
     "new_p50": "new connection, p50, ms",
     "failed": "failed",
+    **{
+        f"{name}_ms": f"{name}, ms"
+        for name in ("caller", "gateway", "monitor", "worker", "command", "together")
+    },
+    "busy": "processors busy",
 }
 
 
@@ -111,7 +116,13 @@ def machine(run: Run) -> str:
     )
     took = ", ".join(f"{name} {each['seconds']:.0f} s" for name, each in run["rounds"].items())
     lines.append(f"* {run['seconds']:.0f} seconds altogether: {took}")
+    lines += [f"* {name}: taken again by itself, {again}" for name, again in taken_again(run).items()]
     return "".join(f"{line}\n" for line in lines)
+
+
+def taken_again(run: Run) -> dict[str, str]:
+    """Return which rounds were measured later than the others, and when."""
+    return {name: each["again"] for name, each in run["rounds"].items() if "again" in each}
 
 
 def of_round(run: Run, name: str) -> str:
@@ -131,7 +142,7 @@ def idle_processes(run: Run) -> str:
 
 
 _ROUNDS: Final = (
-    *("commands", "processes", "output", "input", "slow", "parallel", "rules_of", "trail"),
+    *("commands", "processes", "output", "input", "slow", "parallel", "shares", "rules_of", "trail"),
     *("rules", "tokens", "records", "idle", "mixed"),
 )
 

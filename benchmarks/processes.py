@@ -68,10 +68,27 @@ def rss(pid: int) -> int:
     return pages * (os.sysconf("SC_PAGE_SIZE") // 1024)
 
 
-def cpu(pid: int) -> float:
-    """Return the seconds of processor time a process has had, its ended children not counted."""
+def cpu(pid: int, *, of_children: bool = False) -> float:
+    """Return the seconds of processor time of a process, or of its ended children (proc_pid_stat(5))."""
     words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(words[11]) + int(words[12])) / _TICK
+    first = 13 if of_children else 11
+    return (int(words[first]) + int(words[first + 1])) / _TICK
+
+
+class Worked(NamedTuple):
+    """The seconds of processor time of a worker, and of the commands it has collected."""
+
+    own: float
+    commands: float
+
+
+def workers_of(daemon: Daemon) -> dict[int, Worked]:
+    """Return what each process below the monitor has used so far, by its number."""
+    found = {}
+    for pid in list(below(daemon.monitor))[1:]:
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            found[pid] = Worked(cpu(pid), cpu(pid, of_children=True))
+    return found
 
 
 def machine_cpu() -> tuple[int, int]:

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import bench, caller, limits, measure, page, plots, targets
 from benchmarks.peers import Peer
-from benchmarks.rounds import mixed, parallel
+from benchmarks.rounds import mixed, parallel, shares
 from benchmarks.rounds.plan import Bench, Plan
 
 
@@ -55,7 +55,7 @@ def small_run() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("module", [measure, parallel, targets, page])
+@pytest.mark.parametrize("module", [measure, parallel, shares, targets, page])
 def test_examples_are_true(module: Any) -> None:
     """What a docstring shows is what happens."""
     failed, tried = doctest.testmod(module)
@@ -178,6 +178,21 @@ def test_no_round_begins_when_the_time_is_over(tmp_path: Path) -> None:
     kept = bench.done("idle", Bench(Plan(), [], tmp_path, 0.0))
 
     assert "no time is left for it" == kept["failed"]
+
+
+def test_rounds_that_are_taken_again_stand_in_the_run_and_the_page_says_when() -> None:
+    """The others stay as they were measured."""
+    run = {
+        "machine": {"date": "then"},
+        "rounds": {"slow": {"rows": {}, "seconds": 1.0}, "idle": {"rows": {}}},
+    }
+    later = {"machine": {"date": "now"}, "rounds": {"slow": {"rows": {"a": {"p50": 1.0}}, "seconds": 2.0}}}
+    made = bench.taken_again(run, later)
+
+    assert {"rows": {}} == made["rounds"]["idle"]
+    assert {"rows": {"a": {"p50": 1.0}}, "seconds": 2.0, "again": "now"} == made["rounds"]["slow"]
+    assert {"date": "then"} == made["machine"]
+    assert {"slow": "now"} == page.taken_again(made)
 
 
 def test_drift_compares_the_first_and_the_last_minute() -> None:
