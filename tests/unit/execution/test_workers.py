@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -17,7 +18,7 @@ from rexecd.execution import link
 from rexecd.execution import workers as module
 from rexecd.execution.cgroup import ControlGroups, Group
 from rexecd.execution.contain import Execution
-from rexecd.execution.jobs import Job, Order, Profile
+from rexecd.execution.jobs import Job, Order, Profile, may_begin
 from rexecd.execution.spawn import Streams, spawn
 from rexecd.execution.workers import Use, Workers
 from rexecd.policy.bounds import Resources, Sandbox
@@ -392,3 +393,26 @@ def test_children_of_others_are_not_ended(no_leaks: None) -> None:
             assert {mine.pid, workers._launcher.pid} == set(children(os.getpid()))
         assert mine.poll() is None
         mine.kill()
+
+
+def test_the_permission_to_start_is_there_once() -> None:
+    """Whoever takes it first has it: the worker that starts, or the monitor that asks another one."""
+    claim = os.eventfd(1, os.EFD_NONBLOCK)
+    try:
+        assert [True, False] == [may_begin(claim), may_begin(claim)]
+    finally:
+        os.close(claim)
+
+
+def test_a_worker_without_the_permission_starts_nothing(
+    contained: Workers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As one that was stopped with its job, which another has had since, and goes on."""
+    worker_of(contained)
+    monkeypatch.setattr(os, "eventfd_write", lambda *_: None)
+    execution, streams = spawn(invocation("/usr/bin/touch", str(tmp_path / "made")), contained)
+    streams.close()
+    outcome = see(execution)
+
+    assert (0, True) == (execution.pid, outcome.is_lost)
+    assert not (tmp_path / "made").exists()
