@@ -53,7 +53,8 @@ def run(bench: Bench) -> Found:
         rows, used = _ours(bench, alone, peer, daemon)
     few = min(_OTHERS, *bench.plan.idle)
     for name, starter in {"OpenSSH": openssh, "asyncssh": asyncssh}.items():
-        if bench.peer(name) is not None:
+        there = bench.peer(name)
+        if there is not None and there.load:
             rows[f"{name}: {few} connections"] = _theirs(starter, few)
     return Found(rows, {"processes": used})
 
