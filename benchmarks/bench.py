@@ -14,7 +14,6 @@ import platform
 import signal
 import ssl
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from benchmarks import caller
-from benchmarks.measure import Found, said, show, summary
+from benchmarks.measure import Found, repeating, said, show, summary
 from benchmarks.peers import Peer, nrpe, rexecd
 from benchmarks.rounds import bulk, features, growth, idle, mixed, parallel, shares, single
 from benchmarks.rounds.plan import GB, Bench, Plan
@@ -37,6 +36,8 @@ RESULTS = Path(__file__).parent / "results"
 FORMAT = 1
 #: More than any round but the last has at once.
 _CONNECTIONS = 400
+#: Seconds between two looks at how late one is.
+_BEAT = 0.1
 #: Seconds that are kept for stopping everything.
 _RESERVE = 15.0
 
@@ -87,22 +88,15 @@ def another_user(directory: Path) -> Iterator[Peer]:
 def beating() -> Iterator[list[float]]:
     """Note every tenth of a second how late this process gets the processor: how busy the machine is."""
     late: list[float] = []
-    stop = threading.Event()
+    last = time.perf_counter()
 
     def beat() -> None:
-        while True:
-            begun = time.perf_counter()
-            if stop.wait(0.1):
-                return
-            late.append((time.perf_counter() - begun - 0.1) * 1e3)
+        nonlocal last
+        late.append((time.perf_counter() - last - _BEAT) * 1e3)
+        last = time.perf_counter()
 
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
+    with repeating(beat, _BEAT):
         yield late
-    finally:
-        stop.set()
-        thread.join()
 
 
 def machine() -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """What is made of single measurements: medians, percentiles, ratios, and a table for a terminal."""
 
+import contextlib
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Row = dict[str, Any]
@@ -44,6 +46,24 @@ def divided(rows: Rows, figure: str, names: Sequence[str], *limits: str) -> None
     for name in names:
         if figure in rows.get(name, {}) and below:
             rows[name]["ratio"] = rows[name][figure] / below
+
+
+@contextlib.contextmanager
+def repeating(work: Callable[[], object], seconds: float) -> Iterator[None]:
+    """Do something beside the rest, with so many seconds between two times."""
+    stop = threading.Event()
+
+    def repeat() -> None:
+        while not stop.wait(seconds):
+            work()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def shown(cell: object) -> str:

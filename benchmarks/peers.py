@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from benchmarks.served import POLICY as NOTHING
 from benchmarks.served import SETTINGS, Served, runner, served
 from rexecd import __version__, client
 
@@ -25,21 +26,13 @@ _CHECK = "/usr/lib/nagios/plugins/check_nrpe"
 _PATIENCE = 10.0
 
 #: Nothing, and so many bytes.
-POLICY = """\
-version: 1
-principals:
-  bench: {roles: [all]}
-roles:
-  all: {allow: ["*"]}
-commands:
-  "true":
-    summary: Do nothing
-    run: /bin/true
+POLICY = f"""\
+{NOTHING.rstrip()}
   zeros:
     summary: Write so many bytes
-    run: [/usr/bin/head, -c, "{bytes}", /dev/zero]
+    run: [/usr/bin/head, -c, "{{bytes}}", /dev/zero]
     parameters:
-      bytes: {type: integer, min: 1, max: 100000000000}
+      bytes: {{type: integer, min: 1, max: 100000000000}}
     timeout: 10m
   sink:
     summary: Take what comes

@@ -1,13 +1,12 @@
 """Gigabytes: out of a command, into one, and taken slowly."""
 
 import functools
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from benchmarks import limits, processes
-from benchmarks.measure import Found, Row, Rows, divided, summary
+from benchmarks.measure import Found, Row, Rows, divided, repeating, summary
 from benchmarks.peers import Peer
 from benchmarks.rounds.plan import GB, Bench
 
@@ -106,23 +105,13 @@ def slow(bench: Bench) -> Found:
 def _sampled(daemon: processes.Daemon) -> Iterator[list[Row]]:
     """Note the memory of both processes every now and then, from beginning to end."""
     samples: list[Row] = []
-    stop = threading.Event()
     begun = time.monotonic()
 
     def sample() -> None:
         row: Row = {"seconds": time.monotonic() - begun}
         samples.append(row | {name: processes.rss(pid) / 1024 for name, pid in daemon._asdict().items()})
 
-    def beat() -> None:
-        while not stop.wait(_PULSE):
-            sample()
-
     sample()
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
+    with repeating(sample, _PULSE):
         yield samples
-    finally:
-        stop.set()
-        thread.join()
-        sample()
+    sample()
